@@ -1,0 +1,210 @@
+"""`gridwarden.toml`: what runs, and where. A strict, frozen tree; defaults live here; secrets do not.
+
+Paths in the file are relative to the folder that holds it. Secrets come from files (`password_file`, the key folder).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from models.errors import ConfigError, Problem
+from models.messages import Id
+
+FILE: Final = "gridwarden.toml"
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Positive = Annotated[float, Meta(gt=0)]
+T = TypeVar("T")
+
+
+class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Base of every part of the file: an unknown key is a mistake, not a comment."""
+
+
+class Mqtt(Section, frozen=True, kw_only=True):
+    """The broker.
+
+    Attributes:
+        embedded: `gridwarden up` starts its own broker; false: `host` and `port` name one that is there.
+        port: 0 lets `gridwarden up` choose a free one.
+        protocol: MQTT 5, or 4 for MQTT 3.1.1.
+        port_v3: where the embedded broker listens for MQTT 3.1.1 beside MQTT 5, if at all.
+        max_payload_bytes: limit of the embedded broker; ingest's own limit is 64 KiB.
+    """
+
+    embedded: bool = True
+    host: str = "127.0.0.1"
+    port: Port = 1883
+    protocol: Literal[4, 5] = 5
+    port_v3: Port | None = None
+    username: str | None = None
+    password_file: str | None = None
+    ca_file: str | None = None
+    keepalive_s: Annotated[int, Meta(ge=5, le=600)] = 15
+    max_payload_bytes: Annotated[int, Meta(ge=65536)] = 2 * 1024 * 1024
+
+
+class Camera(Section, frozen=True, kw_only=True):
+    """A picture source of this agent.
+
+    Attributes:
+        device: the device id, as in `places.geojson`.
+        source: a clip, a folder of pictures, `rtsp://...`, or a number for a local camera.
+        pace: `own` plays a file at its own speed; `fast` as fast as it can be read.
+    """
+
+    device: Id
+    source: str
+    pace: Literal["own", "fast"] = "own"
+
+
+class Sensor(Section, frozen=True, kw_only=True):
+    """A source of readings: a file of JSON lines that is followed as it grows, or `-` for standard input."""
+
+    device: Id
+    source: str
+
+
+class Edge(Section, frozen=True, kw_only=True):
+    """The edge agent.
+
+    Attributes:
+        detector: name in the zoo, or the path of a manifest.
+        detect_fps: frames per second and camera given to the detector at most.
+        floor: candidates below this confidence are not published.
+        max_outbox_mb: the outbox never grows beyond this.
+        heartbeat_s: one heartbeat per camera and period.
+        redaction: `outside_box` pixelates everything but the detection; `none` needs a policy.
+        evidence_margin: margin around the box that stays sharp, as a share of the box.
+    """
+
+    agent: Id = "edge-01"
+    cameras: tuple[Camera, ...] = ()
+    sensors: tuple[Sensor, ...] = ()
+    detector: str = "fire_smoke"
+    detect_fps: Positive = 5.0
+    floor: Annotated[float, Meta(ge=0.01, le=1.0)] = 0.15
+    max_outbox_mb: Annotated[int, Meta(ge=1)] = 512
+    heartbeat_s: Positive = 15.0
+    redaction: Literal["outside_box", "none"] = "outside_box"
+    evidence_margin: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.25
+    threads: Annotated[int, Meta(ge=1, le=64)] = 1
+
+
+class Stream(Section, frozen=True, kw_only=True):
+    """The stream processor.
+
+    Attributes:
+        broker: `embedded` keeps the log in the state folder; `kafka://host:port` is Kafka.
+        partitions: of `obs`; fixed once the log exists.
+        late_alarm_s: a late observation alarms like a live one while younger than this.
+    """
+
+    broker: str = "embedded"
+    partitions: Annotated[int, Meta(ge=1, le=1024)] = 4
+    late_alarm_s: Positive = 1800.0
+    canary_s: float = 0.0
+
+
+class Alerts(Section, frozen=True, kw_only=True):
+    """Casework and the command center.
+
+    Attributes:
+        host: loopback by default; anything else wants TLS in front.
+        port: 0 lets the system choose; the address is printed.
+        ledger: `embedded` keeps it in the state folder; else an SQLAlchemy URL.
+        demo_logins: the seat's page links to the officers' pages, for trying it out alone. Never in the field.
+    """
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    ledger: str = "embedded"
+    demo_logins: bool = False
+
+
+class Config(Section, frozen=True, kw_only=True):
+    """The whole file. `folder` is where the other config files lie: by default, beside it."""
+
+    tenant: Id
+    state_dir: str = "var"
+    mqtt: Mqtt = Mqtt()
+    edge: Edge = Edge()
+    stream: Stream = Stream()
+    alerts: Alerts = Alerts()
+    folder: str = ""
+
+    @property
+    def state(self) -> Path:
+        """Where logs, ledgers, outboxes and keys live."""
+        return self.resolve(self.state_dir)
+
+    @property
+    def keys(self) -> Path:
+        """Where the key files live."""
+        return self.state / "keys"
+
+    def resolve(self, path: str) -> Path:
+        """Return `path` as seen from the config folder."""
+        return Path(self.folder) / path
+
+
+def decode_toml(path: Path, kind: type[T]) -> T:
+    """Return the TOML file `path` as a `kind`.
+
+    Raises:
+        ConfigError: not there, not TOML, an unknown key, or a wrong value; with file, path in it and remedy.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as exc:
+        problem = Problem(path, "-", f"cannot be read: {exc.strerror}", "check the path, or run: gridwarden city")
+        raise ConfigError([problem]) from exc
+    try:
+        return msgspec.toml.decode(data, type=kind)
+    except msgspec.ValidationError as exc:
+        raise ConfigError([problem_of(path, exc)]) from exc
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise ConfigError([Problem(path, "-", f"is not TOML: {exc}", "mend the line that is named")]) from exc
+
+
+def problem_of(path: Path, exc: msgspec.ValidationError) -> Problem:
+    """Return msgspec's complaint (``Object contains unknown field `x` - at `$.a.b` ``) as a `Problem`."""
+    what, _, where = str(exc).partition(" - at ")
+    key = where.strip("`").removeprefix("$").removeprefix(".")
+    if "unknown field" in what:
+        key = ".".join(part for part in (key, what.rpartition("field ")[2].strip("`")) if part)
+        return Problem(path, key, "unknown key", "check its spelling, or remove it")
+    return Problem(path, key or "-", what[:1].lower() + what[1:], "give a value of that kind")
+
+
+def load(folder: Path) -> Config:
+    """Return the config of `folder`, or of the file itself.
+
+    A file that names a `folder` (as the effective config of `gridwarden up` does) is read as if it lay there.
+
+    Raises:
+        ConfigError: what `decode_toml` says, and devices that are named twice.
+    """
+    path = folder if folder.is_file() else folder / FILE
+    config = decode_toml(path, Config)
+    if not config.folder:
+        config = msgspec.structs.replace(config, folder=str(path.parent.absolute()))
+    problems = []
+    seen: set[str] = set()
+    served = [(f"edge.cameras[{i}].device", camera.device) for i, camera in enumerate(config.edge.cameras)]
+    served += [(f"edge.sensors[{i}].device", sensor.device) for i, sensor in enumerate(config.edge.sensors)]
+    for where, device in served:
+        if device in seen:
+            problems.append(Problem(path, where, f"{device!r} is served twice", "give each device one source"))
+        seen.add(device)
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def to_toml(config: Config) -> bytes:
+    """Return `config` as TOML, for writing samples and the effective config of `gridwarden up`."""
+    return msgspec.toml.encode(msgspec.to_builtins(config))

@@ -1,0 +1,63 @@
+"""A wrong config is told as file, path and remedy, and never runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from models.config import Config, load, to_toml
+from models.errors import ConfigError
+
+
+def write(folder: Path, text: str) -> Path:
+    (folder / "gridwarden.toml").write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "word"),
+    [
+        ('tenant = "t"\n[edge]\ncolour = 1', "edge.colour", "unknown key"),
+        ('tenant = "t"\nspeed = 1', "speed", "unknown key"),
+        ('tenant = "t"\n[mqtt]\nport = "x"', "mqtt.port", "int"),
+        ('tenant = "t"\n[mqtt]\nport = 70000', "mqtt.port", "65535"),
+        ('tenant = "a/b"', "tenant", "regex"),
+        ('tenant = "t"\n[[edge.cameras]]\ndevice = "c"', "edge.cameras[0]", "source"),
+        ("tenant = ", "-", "not TOML"),
+    ],
+)
+def test_a_mistake_names_file_path_and_remedy(tmp_path: Path, text: str, path: str, word: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, text))
+    [problem] = caught.value.problems
+    assert problem.path == path
+    assert word in problem.what
+    assert problem.remedy
+    assert str(tmp_path / "gridwarden.toml") in str(caught.value)
+
+
+def test_a_missing_folder_names_the_command_that_makes_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="gridwarden city"):
+        load(tmp_path / "nowhere")
+
+
+def test_a_device_is_served_once(tmp_path: Path) -> None:
+    text = 'tenant = "t"\n[[edge.cameras]]\ndevice = "c"\nsource = "0"\n[[edge.sensors]]\ndevice = "c"\nsource = "-"'
+    with pytest.raises(ConfigError, match="served twice"):
+        load(write(tmp_path, text))
+
+
+def test_a_written_config_reads_as_it_was(tmp_path: Path) -> None:
+    config = load(write(tmp_path, 'tenant = "t"\n[edge]\nfloor = 0.2'))
+    (tmp_path / "effective.toml").write_bytes(to_toml(config))
+    assert load(tmp_path / "effective.toml") == config
+    assert config.state == tmp_path / "var"
+
+
+def test_the_defaults_listen_on_loopback_and_hold_no_secret() -> None:
+    config = Config(tenant="t")
+    assert config.mqtt.host == config.alerts.host == "127.0.0.1"
+    assert config.mqtt.username is None
+    assert config.mqtt.password_file is None
+    assert not config.alerts.demo_logins
