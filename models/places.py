@@ -1,0 +1,281 @@
+"""`places.geojson`: whose patch is where. Areas, cells, nodes, lines, zones and devices as one frozen value.
+
+Four layers answer for a position (design: matcher): exclusive cells, nodes, lines and base cells; micro cells lie
+inside one base cell. All coordinates are integers of 1e-7 degree (`models.geo`).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
+
+from models.content import Content, Record, Text, grouped, read_bytes
+from models.errors import ConfigError
+from models.geo import PointE7, Polygon
+from models.messages import Id
+
+Code = Annotated[str, Meta(pattern=r"^[0-9A-Za-z][0-9A-Za-z._-]{0,31}$")]
+"""An area or cell code: 15 digits for a unit grid (GB/T 30428), its parent's digits first; or a local code."""
+
+UNIT_GRID_DIGITS = 15
+
+
+class CellType(enum.StrEnum):
+    """Base cells cover the tenant without gaps; the others lie over or inside them."""
+
+    BASE = "base"
+    EXCLUSIVE = "exclusive"
+    MICRO = "micro"
+
+
+class CellKind(enum.StrEnum):
+    """What stands in a cell."""
+
+    RESIDENTIAL = "residential"
+    MARKET = "market"
+    SCHOOL = "school"
+    STATION = "station"
+    INDUSTRIAL = "industrial"
+    HERITAGE = "heritage"
+    FOREST_FRINGE = "forest_fringe"
+    MIXED = "mixed"
+
+
+class AreaKind(enum.StrEnum):
+    """Administrative levels above the cell."""
+
+    DISTRICT = "district"
+    SUBDISTRICT = "subdistrict"
+    COMMUNITY = "community"
+
+
+class NodeKind(enum.StrEnum):
+    """What has a chief of its own."""
+
+    BUILDING = "building"
+    SHOP = "shop"
+    INSTITUTION = "institution"
+
+
+class LineKind(enum.StrEnum):
+    """Lines by level: street 1, road 2, lane 3."""
+
+    STREET = "street"
+    ROAD = "road"
+    LANE = "lane"
+
+    @property
+    def level(self) -> int:
+        """1 for a street, 3 for a lane."""
+        return list(LineKind).index(self) + 1
+
+
+class DeviceKind(enum.StrEnum):
+    """What a device is; an `agent` speaks for others and stands in no zone."""
+
+    CAMERA = "camera"
+    SMOKE = "smoke"
+    HEAT = "heat"
+    GAS = "gas"
+    CO = "co"
+    FLOOD = "flood"
+    SOUND = "sound"
+    BUTTON = "button"
+    GATEWAY = "gateway"
+    AGENT = "agent"
+
+
+class Area(Record, frozen=True, kw_only=True):
+    """A district, sub-district or community; its outline is optional."""
+
+    code: Code
+    kind: AreaKind
+    name: Text
+    name_en: Text
+    parent: Code | None = None
+    polygons: tuple[Polygon, ...] = ()
+
+
+class Cell(Record, frozen=True, kw_only=True):
+    """A unit of the grid.
+
+    Attributes:
+        parent: code of the area (base, exclusive) or of the cell (micro) that holds it.
+        line: code of the lane, road or street that serves it.
+        categories: an exclusive cell's own categories, by key or prefix such as ``fire.*``; empty elsewhere.
+        lead_unit: unit that leads in an exclusive cell.
+    """
+
+    code: Code
+    kind: CellKind
+    name: Text
+    name_en: Text
+    parent: Code
+    polygons: Annotated[tuple[Polygon, ...], Meta(min_length=1)]
+    type: CellType = CellType.BASE
+    line: Code | None = None
+    categories: tuple[str, ...] = ()
+    lead_unit: Id | None = None
+    demonstration: bool = False
+
+
+class Node(Record, frozen=True, kw_only=True):
+    """A building, shop or institution. `frontage` is the strip before the door that its chief answers for."""
+
+    code: Code
+    kind: NodeKind
+    name: Text
+    name_en: Text
+    cell: Code
+    polygons: Annotated[tuple[Polygon, ...], Meta(min_length=1)]
+    frontage: tuple[Polygon, ...] = ()
+
+
+class Line(Record, frozen=True, kw_only=True):
+    """A street, road or lane: a centreline, and how far its duty reaches to each side."""
+
+    code: Code
+    kind: LineKind
+    name: Text
+    name_en: Text
+    points: Annotated[tuple[PointE7, ...], Meta(min_length=2)]
+    buffer_m: Annotated[float, Meta(gt=0, le=200)]
+    parent: Code | None = None
+    demonstration: bool = False
+
+
+class Zone(Record, frozen=True, kw_only=True):
+    """Devices that watch the same thing and confirm one another.
+
+    Attributes:
+        street: code of the line whose code is the partition key of the `obs` log.
+        point: where an alarm of the zone is, if its devices do not say better.
+    """
+
+    id: Id
+    name: Text
+    name_en: Text
+    cell: Code
+    street: Code
+    point: PointE7 | None = None
+
+
+class Device(Record, frozen=True, kw_only=True):
+    """A camera, sensor, button or edge agent.
+
+    Attributes:
+        agent: id of the device of kind `agent` that speaks for it; an agent has none.
+        heading_deg: camera only: clockwise from north.
+        fov_deg: camera only: horizontal angle of view.
+        range_m: camera only: how far it sees a fire of 1 m.
+    """
+
+    id: Id
+    kind: DeviceKind
+    name: Text
+    name_en: Text
+    cell: Code
+    point: PointE7
+    zone: Id | None = None
+    agent: Id | None = None
+    node: Code | None = None
+    height_m: Annotated[float, Meta(ge=0, le=500)] | None = None
+    heading_deg: Annotated[float, Meta(ge=0, lt=360)] | None = None
+    fov_deg: Annotated[float, Meta(gt=0, le=360)] | None = None
+    range_m: Annotated[float, Meta(gt=0, le=5_000)] | None = None
+
+
+class Datum(enum.StrEnum):
+    """In which datum the file was written. RFC 7946 knows only this one."""
+
+    WGS84 = "WGS-84"
+
+
+class Places(Content, frozen=True, kw_only=True):
+    """Everything that has a place. Order is that of the file."""
+
+    areas: tuple[Area, ...] = ()
+    cells: tuple[Cell, ...] = ()
+    nodes: tuple[Node, ...] = ()
+    lines: tuple[Line, ...] = ()
+    zones: tuple[Zone, ...] = ()
+    devices: tuple[Device, ...] = ()
+    datum: Datum = Datum.WGS84
+
+    @cached_property
+    def area_by_code(self) -> Mapping[str, Area]:
+        """Areas by code."""
+        return {area.code: area for area in self.areas}
+
+    @cached_property
+    def cell_by_code(self) -> Mapping[str, Cell]:
+        """Cells of all three types by code."""
+        return {cell.code: cell for cell in self.cells}
+
+    @cached_property
+    def node_by_code(self) -> Mapping[str, Node]:
+        """Nodes by code."""
+        return {node.code: node for node in self.nodes}
+
+    @cached_property
+    def line_by_code(self) -> Mapping[str, Line]:
+        """Lines by code."""
+        return {line.code: line for line in self.lines}
+
+    @cached_property
+    def zone_by_id(self) -> Mapping[str, Zone]:
+        """Zones by id."""
+        return {zone.id: zone for zone in self.zones}
+
+    @cached_property
+    def device_by_id(self) -> Mapping[str, Device]:
+        """Devices by id."""
+        return {device.id: device for device in self.devices}
+
+    @cached_property
+    def devices_by_zone(self) -> Mapping[str, tuple[Device, ...]]:
+        """Devices of each zone that has any, in the order of the file."""
+        return grouped((device.zone, device) for device in self.devices if device.zone)
+
+    @cached_property
+    def devices_by_agent(self) -> Mapping[str, tuple[Device, ...]]:
+        """Devices that each agent speaks for, in the order of the file."""
+        return grouped((device.agent, device) for device in self.devices if device.agent)
+
+    def zone_of(self, device_id: str) -> Zone | None:
+        """Give the zone of a device; None for an agent or an unknown device."""
+        device = self.device_by_id.get(device_id)
+        return self.zone_by_id.get(device.zone) if device and device.zone else None
+
+    def street_of(self, device_id: str) -> str | None:
+        """Give the partition key of a device: its zone's street."""
+        zone = self.zone_of(device_id)
+        return zone.street if zone else None
+
+
+def load(path: Path, *, geometry: bool = True) -> Places:
+    """Read and validate `places.geojson`.
+
+    Args:
+        path: the file.
+        geometry: also look for crossings, overlaps, gaps and what lies outside its cell (needs shapely). A process that
+            only draws a checked file may leave it out.
+
+    Raises:
+        ConfigError: with all mistakes of the file.
+    """
+    from models import places_check, places_geometry
+    from models.geojson import parse
+
+    places, sources, problems = parse(read_bytes(path), file=path)
+    problems += places_check.problems(places, sources)
+    if geometry:
+        problems += places_geometry.problems(places, sources)
+    if problems:
+        raise ConfigError(problems)
+    return places
