@@ -1,0 +1,1 @@
+"""The Faust processor: ingest, locate, fuse, match, dispatch."""
