@@ -1,0 +1,84 @@
+"""``gridwarden check``: every mistake of a config folder at once, each with its file, path and remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeVar
+
+from models import catalogue, people, places, thresholds
+from models.config import FILE, Config
+from models.config import load as load_config
+from models.content import Content
+from models.errors import ConfigError, Problem
+from models.people_check import cross_problems
+
+PLACES: Final = "places.geojson"
+PEOPLE: Final = "people.toml"
+CATALOGUE: Final = "catalogue.toml"
+THRESHOLDS: Final = "thresholds.toml"
+
+C = TypeVar("C", bound=Content)
+
+
+@dataclass
+class Folder:
+    """A config folder as far as it could be read, and what is wrong with it."""
+
+    config: Config | None = None
+    places: places.Places | None = None
+    people: people.People | None = None
+    catalogue: catalogue.Catalogue | None = None
+    thresholds: thresholds.Thresholds | None = None
+    problems: list[Problem] = field(default_factory=list)
+
+
+def check(folder: Path) -> Folder:
+    """Return all of `folder`, read and validated, with every problem found; never raises for its content."""
+    found = Folder()
+    try:
+        found.config = load_config(folder)
+    except ConfigError as exc:
+        found.problems += exc.problems
+    if folder.is_file():
+        folder = Path(found.config.folder) if found.config else folder.parent
+    found.places = _read(found, places.load, folder / PLACES)
+    found.people = _read(found, people.load, folder / PEOPLE)
+    found.catalogue = _read(found, catalogue.load, folder / CATALOGUE)
+    found.thresholds = _read(found, thresholds.load, folder / THRESHOLDS)
+    if found.people and found.places and found.catalogue:
+        found.problems += cross_problems(
+            found.people,
+            found.places,
+            found.catalogue,
+            file=folder / PEOPLE,
+            places_file=folder / PLACES,
+            catalogue_file=folder / CATALOGUE,
+        )
+    if found.config and found.places:
+        found.problems += _edge_problems(found.config, found.places, folder / FILE)
+    return found
+
+
+def _read(found: Folder, load: Callable[[Path], C], path: Path) -> C | None:
+    try:
+        return load(path)
+    except ConfigError as exc:
+        found.problems += exc.problems
+        return None
+
+
+def _edge_problems(config: Config, city: places.Places, path: Path) -> list[Problem]:
+    """Return the devices that the edge agent shall serve and the city does not know, or knows as another's."""
+    problems = []
+    served = [(f"edge.cameras[{i}].device", camera.device) for i, camera in enumerate(config.edge.cameras)]
+    served += [(f"edge.sensors[{i}].device", sensor.device) for i, sensor in enumerate(config.edge.sensors)]
+    for where, device_id in served:
+        device = city.device_by_id.get(device_id)
+        if device is None:
+            problems.append(Problem(path, where, f"no device {device_id!r} in {PLACES}", "add the device there"))
+        elif device.agent != config.edge.agent:
+            what = f"{device_id!r} belongs to agent {device.agent!r}, not {config.edge.agent!r}"
+            problems.append(Problem(path, where, what, f"mend edge.agent, or the device's agent in {PLACES}"))
+    return problems
