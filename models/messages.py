@@ -240,7 +240,10 @@ class Status(Message, frozen=True, kw_only=True):
 
 
 class Evidence(Message, frozen=True, kw_only=True):
-    """The head line of an evidence message: a JSON line and its seal, then the JPEG bytes as they are."""
+    """The head line of an evidence message: a JSON line and its seal, then the JPEG bytes as they are.
+
+    `box` is what the picture is about, x1 y1 x2 y2 in 0..1, for the page to draw.
+    """
 
     v: int
     evidence_id: Id
@@ -249,6 +252,7 @@ class Evidence(Message, frozen=True, kw_only=True):
     captured_at_ms: Ms
     redaction: str
     media_type: str = "image/jpeg"
+    box: tuple[Unit, Unit, Unit, Unit] | None = None
 
 
 class Ack(Message, frozen=True, kw_only=True):
@@ -283,7 +287,6 @@ class Incident(Message, frozen=True, kw_only=True):
         count: observations that count as evidence so far.
         sources: device ids that contributed.
         label: what was seen, as the detector or sensor names it (`fire`, `smoke`, `temperature`, ...).
-        box: where in the picture, for the page.
         late: first evidence was older than `late_alarm_s`: for the command seat.
     """
 
