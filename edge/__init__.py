@@ -1,0 +1,1 @@
+"""One agent per Raspberry Pi: cameras and sensors in, MQTT out."""
