@@ -15,7 +15,7 @@ from models.city.writing import people_toml, settings_toml
 from models.errors import ConfigError, Problem
 from models.geojson import dump
 from models.people import People
-from models.places import Places
+from models.places import DeviceKind, Places
 
 MIN_UNITS, MAX_UNITS = 4, 100_000
 
@@ -43,13 +43,15 @@ def generate(units: int, seed: int = 0) -> City:
 
 
 def files(city: City) -> dict[str, bytes]:
-    """Give the files of a config folder by name."""
+    """Give the files of a config folder by name. The files of readings are empty: whoever measures appends to them."""
+    sensors = [device.id for device in city.places.devices if device.kind not in {DeviceKind.CAMERA, DeviceKind.AGENT}]
     return {
         "gridwarden.toml": settings_toml(city.places),
         "places.geojson": dump(city.places),
         "people.toml": people_toml(city.people),
         "catalogue.toml": catalogue.DEFAULT.read_bytes(),
         "thresholds.toml": thresholds.DEFAULT.read_bytes(),
+        **{f"readings/{sensor}.jsonl": b"" for sensor in sensors},
     }
 
 
@@ -66,6 +68,7 @@ def write(city: City, folder: Path, *, force: bool = False) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, content in contents.items():
+            path.parent.mkdir(exist_ok=True)
             path.write_bytes(content)
     except OSError as exc:
         problem = Problem(folder, "$", f"cannot be written: {exc.strerror or exc}", "choose a folder of your own")

@@ -148,7 +148,10 @@ def test_the_command_writes_a_folder_and_says_what_is_in_it(tmp_path: Path, caps
     args = parser.parse_args(["city", "--units", "12", "--out", str(tmp_path / "city"), "--seed", "3"])
     assert args.run(args) == 0
     assert "12 cells" in capsys.readouterr().out
-    assert {path.name for path in (tmp_path / "city").iterdir()} == set(files(generate(12, 3)))
+    folder = tmp_path / "city"
+    written = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert written == set(files(generate(12, 3)))
+    assert {"readings/smoke-01.jsonl", "readings/heat-01.jsonl"} <= written
 
 
 @pytest.mark.parametrize(
