@@ -1,0 +1,147 @@
+"""What a zone's word makes of an incident: pure functions, without log, order or clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from msgspec.structs import replace
+
+from models.catalogue import Catalogue, Category
+from models.geo import distance_m, point_e7, to_degrees
+from models.messages import Incident, Position, Stage, Timeline
+from stream.deskrow import Case, Member
+from stream.records import SignalKind, SignalRecord
+from stream.world import World
+
+MAX_PICTURES: Final = 16
+URGENCY: Final = (Stage.RESTORED, Stage.PRE_ALARM, Stage.ALARM)
+
+
+def first_incident(signal: SignalRecord, category: Category, clock_ms: int) -> Incident:
+    """Return the incident that a signal opens: it has the signal's id."""
+    return Incident(
+        incident_id=signal.signal_id,
+        category=category.key,
+        family=signal.family,
+        priority=category.priority_at(signal.stage),
+        stage=signal.stage,
+        position=Position(
+            lon_deg=to_degrees(signal.lon_e7), lat_deg=to_degrees(signal.lat_e7), radius_m=signal.radius_m
+        ),
+        areas=signal.areas,
+        opened_at_ms=clock_ms,
+        updated_at_ms=clock_ms,
+        label=signal.label,
+        confidence=signal.confidence,
+        count=signal.count,
+        sources=tuple(sorted(set(signal.sources))),
+        evidence_ids=signal.evidence_ids[:MAX_PICTURES],
+        late=signal.late,
+        timeline=_timeline(signal),
+    )
+
+
+def member(signal: SignalRecord) -> Member:
+    """Return what an incident keeps of a signal."""
+    return Member(
+        zone=signal.zone,
+        stage=signal.stage,
+        heard=(signal.origin.offset, signal.origin.n),
+        is_active=signal.kind is not SignalKind.CLEARED,
+    )
+
+
+def near(cases: Mapping[str, Case], signal: SignalRecord, catalogue: Catalogue) -> Case | None:
+    """Return the open incident that a new signal belongs to: the nearest, then the oldest."""
+    merge_ms = catalogue.merge_s * 1000
+    found = []
+    for incident_id, case in cases.items():
+        incident = case.order.incident
+        if incident.family != signal.family:
+            continue
+        if not case.first_event_ms - merge_ms <= signal.event_ms <= case.last_event_ms + merge_ms:
+            continue
+        place = point_e7(incident.position.lon_deg, incident.position.lat_deg)
+        away_m = distance_m(place, (signal.lon_e7, signal.lat_e7))
+        if away_m <= catalogue.merge_m:
+            found.append((away_m, incident.opened_at_ms, incident_id))
+    return cases[min(found)[2]] if found else None
+
+
+def joined(case: Case, signal: SignalRecord) -> Case:
+    """Return a case with a signal's evidence in it; what was told stays as it is."""
+    return replace(
+        case,
+        count=case.count + signal.count,
+        confidence=max(case.confidence, signal.confidence),
+        sources=tuple(sorted({*case.sources, *signal.sources})),
+        members=case.members | {signal.signal_id: member(signal)},
+        first_event_ms=min(case.first_event_ms, signal.event_ms),
+        last_event_ms=max(case.last_event_ms, signal.event_ms),
+    )
+
+
+def counted(case: Case, clock_ms: int) -> Incident:
+    """Return the incident as it is to be told now, as far as mere counts go."""
+    return replace(
+        case.order.incident,
+        count=case.count,
+        confidence=case.confidence,
+        sources=case.sources,
+        updated_at_ms=clock_ms,
+    )
+
+
+def turned(case: Case, signal: SignalRecord, world: World, clock_ms: int) -> Incident:
+    """Return the incident of a `joined` case: its stage and priority rise, and the stage falls only to `RESTORED`."""
+    incident = case.order.incident
+    stage, category = incident.stage, incident.category
+    timeline, priority = incident.timeline, incident.priority
+    if signal.kind is SignalKind.CLEARED:
+        is_over = not any(member.is_active for member in case.members.values())
+        stage = Stage.RESTORED if is_over and stage is Stage.PRE_ALARM else stage
+    elif URGENCY.index(signal.stage) > URGENCY.index(stage):
+        now = world.category(signal.category, signal.family)
+        stage, category, timeline = signal.stage, now.key, _timeline(signal)
+        priority = min(priority, now.priority_at(stage))
+    pictures = tuple(dict.fromkeys((*incident.evidence_ids, *signal.evidence_ids)))[:MAX_PICTURES]
+    is_alias = signal.signal_id not in (incident.incident_id, *incident.aliases)
+    return replace(
+        counted(case, clock_ms),
+        stage=stage,
+        category=category,
+        priority=priority,
+        evidence_ids=pictures,
+        aliases=(*incident.aliases, signal.signal_id) if is_alias else incident.aliases,
+        late=incident.late and signal.late,
+        timeline=timeline,
+    )
+
+
+def changes(before: Incident, after: Incident, signal: SignalRecord) -> tuple[str, ...]:
+    """Return what is worth telling at once, as codes; nothing where only counts have changed."""
+    is_up = URGENCY.index(after.stage) > URGENCY.index(before.stage) or after.priority < before.priority
+    worth = {
+        "MERGED": after.aliases != before.aliases,
+        "RAISED": is_up,
+        "RESTORED": after.stage is Stage.RESTORED and before.stage is not Stage.RESTORED,
+        "CLEARED": signal.kind is SignalKind.CLEARED,
+        "EVIDENCE": after.evidence_ids != before.evidence_ids,
+        "FRESH": before.late and not after.late,
+    }
+    return tuple(name for name, is_so in worth.items() if is_so)
+
+
+def needs_new_chain(before: Incident, after: Incident) -> bool:
+    """Whether others may have to be told than before."""
+    return (before.priority, before.category, before.late) != (after.priority, after.category, after.late)
+
+
+def is_weighty(before: Incident, after: Incident) -> bool:
+    """Whether a person who decided before would have to decide again."""
+    return (before.stage, before.priority, before.aliases) != (after.stage, after.priority, after.aliases)
+
+
+def _timeline(signal: SignalRecord) -> Timeline:
+    return replace(signal.timeline, decided_ms=signal.at_ms)

@@ -1,0 +1,208 @@
+"""What a zone remembers: one row, one changelog record. Values only; `stream.zones` says what happens to them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from models.catalogue import Signal as Meaning
+from models.messages import Stage, Timeline
+from models.seqset import SeqSet
+from stream.rules import Judgement, Level
+
+MAX_HITS: Final = 64
+"""Hits kept per device and label; more only where the rule asks for more."""
+MAX_PICTURES: Final = 16
+"""As many evidence pictures as an incident shows."""
+RISE_SPAN_MS: Final = (30_000, 90_000)
+"""A rise is told from samples that reach back at least so far and at most so far."""
+MIN_SAMPLES: Final = 3
+"""Fewer samples than these in the span, and the rise is not evaluable: slow reporters must not fake one."""
+
+
+class Hit(Struct, frozen=True, array_like=True):
+    """One observation at or above `hint`, with what names it for ever."""
+
+    event_ms: int
+    level: Level
+    outbox_id: str
+    lane: str
+    seq: int
+    evidence_id: str | None = None
+
+
+class Trip(Struct, frozen=True, array_like=True):
+    """When a device last had enough hits, by event time, and when with one at alarm level among them."""
+
+    event_ms: int
+    alarm_ms: int | None
+
+
+class Escalation(Struct, frozen=True, array_like=True):
+    """The hit that made an alarm of a signal, and where in `obs` that was said: (offset, n)."""
+
+    at: tuple[int, int]
+    reason: str
+    device_id: str
+    hit: Hit
+
+
+class ActiveSignal(Struct):
+    """A pre-alarm or an alarm that is not over.
+
+    Attributes:
+        raised_event_ms: event time of the evidence that raised it.
+        told_event_ms: highest event time that the desk has heard of.
+        verify_by_ms: here a pre-alarm becomes an alarm.
+        clear_by_ms: here it ends.
+        tell_by_ms: here the desk hears of what is `untold`.
+        untold: evidence counted since the last record.
+    """
+
+    signal_id: str
+    stage: Stage
+    meaning: Meaning
+    label: str
+    device_id: str
+    confidence: float
+    sources: tuple[str, ...]
+    raised_event_ms: int
+    told_event_ms: int
+    lon_e7: int
+    lat_e7: int
+    radius_m: float
+    areas: dict[str, str]
+    timeline: Timeline
+    late: bool = False
+    untold: int = 0
+    pictures: tuple[str, ...] = ()
+    verify_by_ms: int | None = None
+    clear_by_ms: int | None = None
+    tell_by_ms: int | None = None
+    escalation: Escalation | None = None
+
+    def deadlines(self) -> list[tuple[int, int]]:
+        """Return (due_ms, rank): of two that are due together the one that fails safe comes first."""
+        due = (self.verify_by_ms, self.clear_by_ms, self.tell_by_ms)
+        return [(at_ms, rank) for rank, at_ms in enumerate(due) if at_ms is not None]
+
+
+class Machine(Struct):
+    """The state machine of one family of a zone; no signal is state `normal`.
+
+    Attributes:
+        windows: hits in the order of arrival, by ``device|label``.
+        trips: by device.
+        states: a sensor's last value: its event time, and whether it is above the clear threshold; keyed alike.
+        samples: (event_ms, value) where a rise is looked at; keyed alike.
+    """
+
+    windows: dict[str, tuple[Hit, ...]] = {}
+    trips: dict[str, Trip] = {}
+    states: dict[str, tuple[int, bool]] = {}
+    samples: dict[str, tuple[tuple[int, float], ...]] = {}
+    signal: ActiveSignal | None = None
+
+    def copy(self) -> Machine:
+        """Return one that can be changed while this one stays."""
+        return Machine(
+            windows=dict(self.windows),
+            trips=dict(self.trips),
+            states=dict(self.states),
+            samples=dict(self.samples),
+            signal=msgspec.structs.replace(self.signal) if self.signal else None,
+        )
+
+    def reset(self) -> None:
+        """Forget evidence and signal: what comes next starts anew. What a sensor's value stands at is kept."""
+        self.windows, self.trips, self.signal = {}, {}, None
+
+    def add_hit(self, key: str, hit: Hit, judged: Judgement) -> tuple[Hit, ...]:
+        """Put a hit in; return the hits, in order of arrival, that with it are enough, else none.
+
+        Hits of one moment are one: three boxes in one frame do not persist.
+        """
+        hits = (*self.windows.get(key, ()), hit)
+        newest_ms = max(h.event_ms for h in hits)
+        near = tuple(h for h in hits if min(abs(h.event_ms - hit.event_ms), newest_ms - h.event_ms) <= judged.window_ms)
+        self.windows[key] = near[-max(MAX_HITS, 2 * judged.min_hits) :]
+        moments = sorted({h.event_ms for h in near})
+        for first, last in zip(moments, moments[judged.min_hits - 1 :], strict=False):
+            if first <= hit.event_ms <= last and last - first <= judged.window_ms:
+                return tuple(h for h in near if first <= h.event_ms <= first + judged.window_ms)
+        return ()
+
+    def add_trip(self, device_id: str, event_ms: int, level: Level) -> None:
+        """Note that a device has had enough hits."""
+        old = self.trips.get(device_id)
+        alarm_ms = event_ms if level is Level.ALARM else None
+        if old is None or event_ms >= old.event_ms:
+            self.trips[device_id] = Trip(event_ms, old.alarm_ms if old and alarm_ms is None else alarm_ms)
+
+    def is_seconded(self, device_id: str, event_ms: int, level: Level, confirm_ms: int) -> bool:
+        """Whether another device had enough hits within `confirm_ms`, one of the two at alarm level."""
+        for other, trip in self.trips.items():
+            at_ms = trip.event_ms if level is Level.ALARM else trip.alarm_ms
+            if other != device_id and at_ms is not None and abs(event_ms - at_ms) <= confirm_ms:
+                return True
+        return False
+
+    def set_state(self, key: str, event_ms: int, *, is_above: bool) -> None:
+        """Note a sensor's value; one that comes late does not replace a newer one."""
+        if event_ms >= self.states.get(key, (0, False))[0]:
+            self.states[key] = (event_ms, is_above)
+
+    @property
+    def is_standing(self) -> bool:
+        """Whether some sensor's last value stands above its clear threshold."""
+        return any(is_above for _, is_above in self.states.values())
+
+    def rises(self, key: str, event_ms: int, value: float, rise_per_min: float) -> bool:
+        """Put a sample in; return whether the value rose that fast, over samples dense enough to tell."""
+        least_ms, most_ms = RISE_SPAN_MS
+        old = self.samples.get(key, ())
+        samples = sorted({*old, (event_ms, value)})
+        samples = [sample for sample in samples if samples[-1][0] - sample[0] <= most_ms][-MAX_HITS:]
+        self.samples[key] = tuple(samples)
+        (first_ms, first), (last_ms, last) = samples[0], samples[-1]
+        if len(samples) < MIN_SAMPLES or last_ms - first_ms < least_ms:
+            return False
+        return (last - first) * 60_000 >= rise_per_min * (last_ms - first_ms)
+
+
+class ZoneRow(Struct):
+    """Everything about a zone.
+
+    Attributes:
+        applied_offset: last record of `obs` that is in this row.
+        clock_ms: highest `at_ms` of those records: the zone's time.
+        seen: seqs that came, by ``device|outbox|lane``.
+        machines: by family.
+        faults: what each faulty device said; it hides no alarm.
+    """
+
+    zone: str
+    applied_offset: int = -1
+    clock_ms: int = 0
+    seen: dict[str, SeqSet] = {}
+    machines: dict[str, Machine] = {}
+    faults: dict[str, str] = {}
+
+    def copy(self) -> ZoneRow:
+        """Return one that can be changed while this one stays."""
+        return ZoneRow(
+            zone=self.zone,
+            applied_offset=self.applied_offset,
+            clock_ms=self.clock_ms,
+            seen={key: SeqSet(seqs.floor, seqs.ranges) for key, seqs in self.seen.items()},
+            machines={family: machine.copy() for family, machine in self.machines.items()},
+            faults=dict(self.faults),
+        )
+
+
+def next_deadline_ms(row: ZoneRow) -> int | None:
+    """Return when a tick is due for a zone."""
+    signals = [machine.signal for machine in row.machines.values() if machine.signal]
+    return min((due_ms for signal in signals for due_ms, _ in signal.deadlines()), default=None)

@@ -1,0 +1,308 @@
+"""The zone's state machine (domain reference 4.1): what one record does to one row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from models import ids
+from models.messages import Fault, Quality, SelfTest, Stage
+from models.seqset import SeqSet
+from stream.records import (
+    HistoryItem,
+    Located,
+    ObsLog,
+    Origin,
+    Outcome,
+    SignalKind,
+    SignalRecord,
+    VerdictRecord,
+)
+from stream.rules import Judgement, Level, Rules
+from stream.signals import (
+    alone_reason,
+    evidence_id_of,
+    hit_of,
+    key_of,
+    new_pictures,
+    raised,
+    timeline_of,
+    with_rise,
+)
+from stream.zonerow import ActiveSignal, Escalation, Hit, Machine, ZoneRow
+
+TELL_MS: Final = 1_000
+"""A signal tells of further evidence at most once in so long."""
+MAX_OUTPUTS: Final = 256
+"""Signals that one observation may cause at most: `Origin.n` is index x this + k, whatever other zones do."""
+
+Decided = tuple[Outcome, str | None]
+
+
+class Turn:
+    """One record at work on one zone's row.
+
+    Args:
+        row: is changed.
+        record: where it stands is `origin`, with the index of its first item for this zone.
+        rules: in force there.
+    """
+
+    def __init__(self, row: ZoneRow, record: ObsLog, origin: Origin, rules: Rules) -> None:
+        self.row, self.record, self.rules = row, record, rules
+        self.partition, self.offset, self.index = origin.partition, origin.offset, origin.n
+        self.k = 0
+        self.signals: list[SignalRecord] = []
+        self.history: list[HistoryItem] = []
+        self.duplicates = 0
+
+    def run(self, items: Iterable[tuple[int, Located]]) -> None:
+        """Apply the record to `row`; what comes of it stands in `signals`, `history` and `duplicates`."""
+        row = self.row
+        row.applied_offset = self.offset
+        row.clock_ms = max(row.clock_ms, self.record.at_ms)
+        self._pass_deadlines()
+        if isinstance(self.record, VerdictRecord):
+            self._hear(self.record)
+        for index, located in items:
+            if index != self.index:
+                self.index, self.k = index, 0
+            self._take(located)
+
+    # --- time ------------------------------------------------------------------------------------------------------
+
+    def _pass_deadlines(self) -> None:
+        while due := self._due():
+            _, rank, family = min(due)
+            (self._verify_expired, self._cleared, self._tell)[rank](family)
+
+    def _due(self) -> list[tuple[int, int, str]]:
+        return [
+            (due_ms, rank, family)
+            for family, machine in self.row.machines.items()
+            if machine.signal
+            for due_ms, rank in machine.signal.deadlines()
+            if due_ms <= self.row.clock_ms
+        ]
+
+    def _verify_expired(self, family: str) -> None:
+        self._escalate(family, "VERIFY_EXPIRED")
+
+    def _cleared(self, family: str) -> None:
+        self._clear(family, "BELOW_CLEAR")
+
+    def _tell(self, family: str) -> None:
+        self._emit(family, SignalKind.EVIDENCE)
+
+    # --- observations ----------------------------------------------------------------------------------------------
+
+    def _take(self, located: Located) -> None:
+        seen = located.observation
+        key = f"{seen.device_id}|{seen.outbox_id}|{seen.lane}"
+        if not self.row.seen.setdefault(key, SeqSet()).add(seen.seq):
+            self.duplicates += 1
+            return
+        outcome, signal_id = self._decide(located)
+        self.history.append(
+            HistoryItem(
+                origin=Origin(self.partition, self.offset, self.index),
+                outcome=outcome,
+                rule_version=self.rules.version,
+                located=located,
+                signal_id=signal_id,
+            )
+        )
+
+    def _decide(self, located: Located) -> Decided:
+        seen = located.observation
+        if seen.quality in (Quality.TEST, Quality.REPLAYED) or isinstance(seen.payload, SelfTest):
+            return Outcome.NEVER_ALARMS, None
+        if isinstance(seen.payload, Fault):
+            self.row.faults[seen.device_id] = seen.payload.fault
+            return Outcome.RECORDED, None
+        judged = self.rules.judge(located)
+        if judged is None:
+            return Outcome.RECORDED, None
+        self.row.faults.pop(seen.device_id, None)
+        machine = self.row.machines.setdefault(judged.family, Machine())
+        judged = with_rise(machine, judged, located)
+        self._keep_alive(machine, judged, located)
+        if judged.level < Level.HINT:
+            return Outcome.BELOW, None
+        hit = hit_of(located, judged.level)
+        enough = machine.add_hit(key_of(seen, judged), hit, judged)
+        decided = self._add_evidence if machine.signal else self._raise_if
+        outcome = decided(machine, judged, located, enough)
+        if enough:
+            level = max(h.level for h in enough)
+            machine.add_trip(seen.device_id, hit.event_ms, level)
+        return outcome, machine.signal.signal_id if machine.signal else None
+
+    def _keep_alive(self, machine: Machine, judged: Judgement, located: Located) -> None:
+        """Put off the end of a pre-alarm; while a sensor's value stands, there is none."""
+        is_above = judged.level >= Level.HOLD
+        was_standing = machine.is_standing
+        if judged.is_state:
+            machine.set_state(key_of(located.observation, judged), located.event_ms, is_above=is_above)
+        signal = machine.signal
+        if signal is None or signal.stage is not Stage.PRE_ALARM:
+            return
+        if machine.is_standing:
+            signal.clear_by_ms = None
+        elif is_above or was_standing:
+            signal.clear_by_ms = self.row.clock_ms + self.rules.clear_ms
+
+    def _raise_if(self, machine: Machine, judged: Judgement, located: Located, enough: tuple[Hit, ...]) -> Outcome:
+        if not enough:
+            return Outcome.HIT
+        is_old = self.rules.is_old(located)
+        reason = None if is_old else alone_reason(judged)
+        machine.signal = raised(located, judged, enough, self.rules.tenant)
+        machine.signal.stage = Stage.ALARM if reason else Stage.PRE_ALARM
+        machine.signal.late = is_old
+        if reason is None:
+            self._watch(machine, machine.signal)
+        pictures = new_pictures(machine.signal, [hit.evidence_id for hit in enough])
+        reasons = (reason or "MIN_HITS", *(("LATE",) if is_old else ()))
+        self._emit(judged.family, SignalKind.RAISED, reasons, pictures=pictures)
+        return Outcome.ALARM if reason else Outcome.PRE_ALARM
+
+    def _watch(self, machine: Machine, signal: ActiveSignal) -> None:
+        """Start the clocks of a pre-alarm. What is too old to alarm does not fail safe into an alarm either."""
+        signal.verify_by_ms = None if signal.late else self.row.clock_ms + self.rules.verify_ms
+        signal.clear_by_ms = None if machine.is_standing else self.row.clock_ms + self.rules.clear_ms
+
+    def _add_evidence(self, machine: Machine, judged: Judgement, located: Located, enough: tuple[Hit, ...]) -> Outcome:
+        signal, seen = machine.signal, located.observation
+        assert signal is not None
+        signal.untold += 1
+        signal.confidence = max(signal.confidence, judged.confidence)
+        signal.sources = tuple(sorted({*signal.sources, seen.device_id}))
+        pictures = new_pictures(signal, [evidence_id_of(seen)])
+        reason = self._confirmed_by(machine, signal, judged, located, enough)
+        if reason:
+            signal.timeline = timeline_of(located)
+            hit = hit_of(located, judged.level)
+            self._escalate(judged.family, reason, by=(located, hit), pictures=pictures)
+            return Outcome.ALARM
+        if signal.late and enough and not self.rules.is_old(located):
+            signal.late = False
+            self._watch(machine, signal)
+            self._emit(judged.family, SignalKind.EVIDENCE, ("FRESH",), located=located, pictures=pictures)
+        elif pictures or located.event_ms - signal.told_event_ms >= TELL_MS:
+            self._emit(judged.family, SignalKind.EVIDENCE, located=located, pictures=pictures)
+        elif signal.tell_by_ms is None:
+            signal.tell_by_ms = self.row.clock_ms + TELL_MS
+        return Outcome.EVIDENCE
+
+    def _confirmed_by(
+        self, machine: Machine, signal: ActiveSignal, judged: Judgement, located: Located, enough: tuple[Hit, ...]
+    ) -> str | None:
+        """Return why this evidence makes an alarm of a pre-alarm (S2, S4)."""
+        if signal.stage is Stage.ALARM or not enough or self.rules.is_old(located):
+            return None
+        if alone := alone_reason(judged):
+            return alone
+        level = max(hit.level for hit in enough)
+        if machine.is_seconded(located.observation.device_id, located.event_ms, level, self.rules.confirm_ms):
+            return "SECOND_DEVICE"
+        if not signal.late and located.event_ms - signal.raised_event_ms >= self.rules.verify_ms:
+            return "STILL_ABOVE"
+        return None
+
+    # --- people ----------------------------------------------------------------------------------------------------
+
+    def _hear(self, verdict: VerdictRecord) -> None:
+        """Do what a person decided; for a signal that is over, nothing: so a verdict said twice counts once."""
+        for family, machine in self.row.machines.items():
+            signal = machine.signal
+            if signal is None or signal.signal_id != verdict.signal_id:
+                continue
+            if verdict.verdict == "close":
+                self._close(family, machine, signal, verdict.seen)
+            elif signal.stage is Stage.PRE_ALARM and verdict.verdict == "confirm":
+                self._escalate(family, "CONFIRMED")
+            elif signal.stage is Stage.PRE_ALARM:
+                self._clear(family, "OPERATOR")
+            return
+
+    def _close(self, family: str, machine: Machine, signal: ActiveSignal, seen: tuple[int, int]) -> None:
+        """End a signal. An alarm that the desk had not heard of when it closed is evidence after the close."""
+        late_alarm = signal.escalation
+        machine.reset()
+        if late_alarm is None or late_alarm.at <= seen:
+            return
+        hit, device = late_alarm.hit, late_alarm.device_id
+        signal.signal_id = ids.incident_id(self.rules.tenant, device, hit.outbox_id, hit.lane, hit.seq)
+        signal.device_id, signal.sources, signal.untold = device, (device,), 1
+        signal.escalation = None
+        machine.signal = signal
+        self._emit(family, SignalKind.RAISED, (late_alarm.reason, "AFTER_CLOSE"))
+
+    # --- words -----------------------------------------------------------------------------------------------------
+
+    def _escalate(
+        self, family: str, reason: str, *, by: tuple[Located, Hit] | None = None, pictures: tuple[str, ...] = ()
+    ) -> None:
+        signal = self._signal(family)
+        signal.stage = Stage.ALARM
+        signal.verify_by_ms = signal.clear_by_ms = None
+        if by:
+            located, hit = by
+            device = located.observation.device_id
+            signal.escalation = Escalation((self.offset, self._n), reason, device, hit)
+        self._emit(family, SignalKind.ESCALATED, (reason,), located=by[0] if by else None, pictures=pictures)
+
+    def _clear(self, family: str, reason: str) -> None:
+        self._emit(family, SignalKind.CLEARED, (reason,))
+        self.row.machines[family].reset()
+
+    def _emit(
+        self,
+        family: str,
+        kind: SignalKind,
+        reasons: tuple[str, ...] = (),
+        *,
+        located: Located | None = None,
+        pictures: tuple[str, ...] = (),
+    ) -> None:
+        signal = self._signal(family)
+        event_ms = located.event_ms if located else signal.told_event_ms
+        record = SignalRecord(
+            at_ms=self.record.at_ms,
+            origin=Origin(self.partition, self.offset, self._n),
+            signal_id=signal.signal_id,
+            kind=kind,
+            stage=Stage.RESTORED if kind is SignalKind.CLEARED else signal.stage,
+            zone=self.row.zone,
+            category=signal.meaning.category_at(signal.stage),
+            family=family,
+            label=signal.label,
+            confidence=signal.confidence,
+            device_id=located.observation.device_id if located else signal.device_id,
+            sources=signal.sources,
+            count=signal.untold,
+            event_ms=event_ms,
+            lon_e7=signal.lon_e7,
+            lat_e7=signal.lat_e7,
+            radius_m=signal.radius_m,
+            areas=signal.areas,
+            evidence_ids=pictures,
+            late=signal.late,
+            rule_version=self.rules.version,
+            reasons=reasons,
+            timeline=signal.timeline,
+        )
+        self.signals.append(record)
+        self.k += 1
+        signal.untold, signal.tell_by_ms = 0, None
+        signal.told_event_ms = max(signal.told_event_ms, event_ms)
+
+    @property
+    def _n(self) -> int:
+        return self.index * MAX_OUTPUTS + self.k
+
+    def _signal(self, family: str) -> ActiveSignal:
+        signal = self.row.machines[family].signal
+        assert signal is not None
+        return signal
