@@ -1,0 +1,162 @@
+"""Who may say what, and when it was: from an MQTT payload to located observations.
+
+Pure. The seal is believed, not the broker; the device's boot clock is believed, not its wall clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from msgspec.structs import replace
+
+from models import messages, topics
+from models.errors import MessageError, Reason
+from models.geo import PointE7, point_e7
+from models.messages import MAX_PAYLOAD_BYTES, Ack, Decision, Observation, ObservationBatch, Quality
+from models.seal import Keyring
+from stream.records import Located, TimeSource
+from stream.registry import FIXED_RADIUS_M, Registry, Site
+
+MAX_AHEAD_MS: Final = 5 * 60_000
+"""A device's own time further ahead of ours than this is not believed."""
+TRANSIT_MS: Final = 2_000
+"""A sending time that lies no further back than this is believed: a clock that is right and a message that was on its
+way. If arrival alone counted, a slow hop would make events look younger and their latency better than it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A message as it came from the broker."""
+
+    topic: str
+    payload: bytes
+    received_ms: int
+    is_retained: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What is needed to judge an arrival."""
+
+    tenant: str
+    keys: Keyring
+    registry: Registry
+
+
+Taken = list[Located] | Decision | Ack
+
+
+def take(arrival: Arrival, gate: Gate) -> Taken:
+    """Return what `arrival` says: observations of a device, or a decision or an acknowledgement of `alerts`.
+
+    Observations that carry a position of their own have no `areas` yet: see `locate_moving`.
+
+    Raises:
+        MessageError: it may not be taken; the reason says why.
+    """
+    check_size(arrival)
+    at = topics.parse(arrival.topic)
+    if at is None:
+        raise MessageError(Reason.WRONG_SHAPE, f"{arrival.topic!r} is no topic of ours")
+    if at.tenant != gate.tenant:
+        raise MessageError(Reason.FOREIGN_TENANT, f"tenant {at.tenant!r}, this is {gate.tenant!r}")
+    if at.who == "decisions":
+        decision = messages.decode(_line_of(topics.ALERTS, arrival, gate), Decision)
+        if decision.incident_id != at.what:
+            raise MessageError(Reason.WRONG_SHAPE, f"a decision on {decision.incident_id!r} came on {arrival.topic!r}")
+        return decision
+    if at.who == topics.STREAM and at.what == "ack":
+        return messages.decode(_line_of(topics.ALERTS, arrival, gate), Ack)
+    return _observations(at.who, arrival, gate)
+
+
+def check_size(arrival: Arrival) -> None:
+    """Refuse what is too large to be looked at.
+
+    Raises:
+        MessageError: it is.
+    """
+    if len(arrival.payload) > MAX_PAYLOAD_BYTES:
+        raise MessageError(Reason.TOO_LARGE, f"{len(arrival.payload)} bytes, at most {MAX_PAYLOAD_BYTES} are taken")
+
+
+def _line_of(sender: str, arrival: Arrival, gate: Gate) -> bytes:
+    """Return the first line of a payload that `sender` has sealed."""
+    kid, line, _ = gate.keys.open(arrival.topic, arrival.payload)
+    if kid != sender:
+        raise MessageError(Reason.FOREIGN_DEVICE, f"{kid!r} speaks on {arrival.topic!r}")
+    return line
+
+
+def _observations(device: str, arrival: Arrival, gate: Gate) -> list[Located]:
+    if device not in gate.registry.sites:
+        raise MessageError(Reason.UNKNOWN_DEVICE, f"{device!r} is no device of places.geojson")
+    batch = messages.decode(_line_of(device, arrival, gate), ObservationBatch)
+    return [
+        _located(observation, _site_of(observation, device, gate.registry), batch, arrival)
+        for observation in batch.observations
+    ]
+
+
+def _site_of(observation: Observation, speaker: str, registry: Registry) -> Site:
+    site = registry.sites.get(observation.device_id)
+    if site is None or speaker not in {site.device_id, site.agent}:
+        raise MessageError(Reason.FOREIGN_DEVICE, f"{speaker!r} speaks for {observation.device_id!r}")
+    return site
+
+
+def _located(observation: Observation, site: Site, batch: ObservationBatch, arrival: Arrival) -> Located:
+    received_ms = arrival.received_ms
+    sent_ms = sending_time(batch, received_ms)
+    source, event_ms = event_time(observation, batch, sent_ms)
+    inferred_ms = None
+    if source is TimeSource.MONO and observation.inferred_mono_ms is not None:
+        inferred_ms = max(event_ms + observation.inferred_mono_ms - observation.observed_mono_ms, 0)
+    if arrival.is_retained:
+        # State that the broker kept is not news, whatever its sender called it.
+        observation = replace(observation, quality=Quality.REPLAYED)
+    point, radius_m, areas = site.point, FIXED_RADIUS_M, site.areas
+    if (position := observation.position) is not None:
+        point, radius_m, areas = point_e7(position.lon_deg, position.lat_deg), position.radius_m, {}
+    return Located(
+        observation=observation,
+        zone=site.zone,
+        event_ms=event_ms,
+        time_source=source,
+        received_ms=received_ms,
+        lon_e7=point[0],
+        lat_e7=point[1],
+        radius_m=radius_m,
+        areas=areas,
+        sent_ms=sent_ms,
+        inferred_ms=inferred_ms,
+        skew_ms=batch.sent_at_ms - received_ms,
+    )
+
+
+def sending_time(batch: ObservationBatch, received_ms: int) -> int:
+    """Return when `batch` was sent, by our clock: its own word where that can be true, else when it came."""
+    return batch.sent_at_ms if 0 <= received_ms - batch.sent_at_ms <= TRANSIT_MS else received_ms
+
+
+def event_time(observation: Observation, batch: ObservationBatch, sent_ms: int) -> tuple[TimeSource, int]:
+    """Return where the event time comes from, and the event time: sent minus age, wherever the age can be told."""
+    age_ms = batch.sent_mono_ms - observation.observed_mono_ms
+    if batch.boot_id == observation.boot_id and 0 <= age_ms <= sent_ms:
+        return TimeSource.MONO, sent_ms - age_ms
+    if observation.observed_at_ms > sent_ms + MAX_AHEAD_MS:
+        return TimeSource.DEVICE, sent_ms
+    return TimeSource.DEVICE, observation.observed_at_ms
+
+
+def locate_moving(items: Sequence[Located], registry: Registry) -> list[Located]:
+    """Return `items`, those with a position of their own located: in one call, whatever their number."""
+    moving = [i for i, item in enumerate(items) if item.observation.position is not None]
+    located = list(items)
+    if moving:
+        points: list[PointE7] = [(items[i].lon_e7, items[i].lat_e7) for i in moving]
+        for i, areas in zip(moving, registry.locate(points), strict=True):
+            located[i] = replace(items[i], areas=areas)
+    return located

@@ -1,0 +1,91 @@
+"""Putting records into the logs so that none is lost and none overtakes another, however long the disk is full."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from models.errors import StorageError
+from stream.sqlite_file import NewRecord
+
+log = logging.getLogger(__name__)
+
+RETRY_S: Final = 1.0
+
+
+def new(topic: str, partition: int, value: bytes, at_ms: int) -> NewRecord:
+    """Return a record to be appended."""
+    return NewRecord(topic, partition, value, at_ms)
+
+
+class Log(Protocol):
+    """What is appended to: all of a call is stored, or nothing."""
+
+    async def append(self, records: Sequence[NewRecord]) -> list[int]:
+        """Store `records` in one piece and return their offsets."""
+
+
+class Appender:
+    """Stores records, however long it takes: a failure is said once, and the same records are tried again."""
+
+    def __init__(self, target: Log) -> None:
+        self._target = target
+        self._failing = 0
+
+    async def store(self, records: Sequence[NewRecord]) -> None:
+        """Return when all of `records` are on disk."""
+        if not records or await self._try(records):
+            return
+        self._failing += 1
+        while not await self._try(records):  # noqa: ASYNC110  # a disk sets no event when it has room again
+            await asyncio.sleep(RETRY_S)
+        self._failing -= 1
+        if not self._failing:
+            log.warning("storing again")
+
+    async def _try(self, records: Sequence[NewRecord]) -> bool:
+        try:
+            await self._target.append(records)
+        except StorageError as exc:
+            if not self._failing:
+                log.error("nothing can be stored, so nothing is acknowledged: %s", exc)  # noqa: TRY400
+            return False
+        return True
+
+
+class Outflow:
+    """Outputs on their way into the logs: `put` never waits, the order stays, `settled` says when they are stored."""
+
+    def __init__(self, appender: Appender) -> None:
+        self._appender = appender
+        self._waiting: list[NewRecord] = []
+        self._news = asyncio.Event()
+        self._put = 0
+        self._stored = 0
+        self._progress = asyncio.Condition()
+
+    def put(self, records: Sequence[NewRecord]) -> None:
+        """Queue `records`."""
+        if records:
+            self._waiting += records
+            self._put += len(records)
+            self._news.set()
+
+    async def settled(self) -> None:
+        """Return when everything that was put before this call is on disk."""
+        mark = self._put
+        async with self._progress:
+            await self._progress.wait_for(lambda: self._stored >= mark)
+
+    async def run(self) -> None:
+        """Store what is put, for ever. One transaction at a time: what comes meanwhile goes into the next."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            batch, self._waiting = self._waiting, []
+            await self._appender.store(batch)
+            async with self._progress:
+                self._stored += len(batch)
+                self._progress.notify_all()

@@ -1,0 +1,131 @@
+"""The desk over `incidents`: state, contents in force, deadlines; the pure `Desk` does the deciding."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from models.errors import StorageError
+from models.messages import encode as encode_message
+from stream.append import new
+from stream.control import NEWEST, Contents
+from stream.dead import dead_letter, rule_failed
+from stream.desk import Applied, Desk
+from stream.deskrow import META, CaseRow, MetaRow
+from stream.records import ControlRecord, IncidentsLog, TickRecord, decode_incidents, encode
+from stream.runner import Row
+from stream.sqlite_file import NewRecord
+from stream.world import World
+
+log = logging.getLogger(__name__)
+
+_encode_row = msgspec.msgpack.Encoder().encode
+_decode_case = msgspec.msgpack.Decoder(CaseRow).decode
+_decode_own = msgspec.msgpack.Decoder(MetaRow).decode
+
+
+class _Revision(Struct):
+    applied_offset: int
+
+
+_decode_revision = msgspec.msgpack.Decoder(_Revision).decode
+
+
+def desk_revision(row: bytes) -> int:
+    """Return the revision of a row: the last offset that was applied to it."""
+    return _decode_revision(row).applied_offset
+
+
+def _decode(key: str, row: bytes) -> CaseRow | MetaRow:
+    return _decode_own(row) if key == META else _decode_case(row)
+
+
+class DeskMachine:
+    """Applies the `incidents` log.
+
+    Args:
+        held: the rows that recovery brought back.
+        contents: resolves versions to worlds.
+        partition_of_zone: where the records of a zone stand in `obs`.
+    """
+
+    def __init__(
+        self, held: Callable[[], dict[str, bytes]], contents: Contents, partition_of_zone: Callable[[str], int]
+    ) -> None:
+        self._held = held
+        self._contents = contents
+        self._partition_of_zone = partition_of_zone
+        self._loaded: Desk | None = None
+        self._ahead = -1
+        self._is_ticking = False
+
+    @property
+    def desk(self) -> Desk:
+        """The state, read from the table when it is first asked for: after recovery."""
+        if self._loaded is None:
+            held = self._held()
+            self._loaded = Desk.load({key: _decode(key, row) for key, row in held.items()})
+            self._ahead = max(map(desk_revision, held.values()), default=-1)
+        return self._loaded
+
+    def may_write(self) -> bool:
+        """Whether the desk has caught up with all its rows.
+
+        A crash may have left rows that are newer than the desk's own. Until the log has been applied up to those, what
+        would be written is older than what it replaces, and the table rightly takes no older row for a newer one.
+        """
+        return self.desk.applied_offset >= self._ahead
+
+    def in_force(self, what: str) -> str | None:
+        """Return the newest version of `what` in force."""
+        return self.desk.in_force.at(what, NEWEST)
+
+    def apply(self, partition: int, offset: int, value: bytes, *, now_ms: int) -> list[NewRecord]:
+        """Apply a record of `incidents`; one on which a rule fails becomes a dead letter."""
+        world = self._contents.world(self.desk.in_force, offset)
+        try:
+            applied = self._decided(decode_incidents(value), offset, world)
+        except StorageError:
+            raise
+        except Exception as exc:  # whatever a rule did: this record is set aside, the next ones count
+            log.exception("a rule failed on incidents/%s", offset)
+            letter = dead_letter(f"incidents/{partition}/{offset}", value, rule_failed(exc), now_ms=now_ms)
+            return [new("dead", 0, encode_message(letter), now_ms)]
+        return list(self._outputs(applied, now_ms))
+
+    def _decided(self, record: IncidentsLog, offset: int, world: World | None) -> Applied:
+        if isinstance(record, TickRecord):
+            self._is_ticking = False
+        elif world is None and not isinstance(record, ControlRecord):
+            raise StorageError("nothing is in force yet by which incidents could be decided")
+        return self.desk.apply(record, offset=offset, world=world)
+
+    def changed(self) -> list[Row]:
+        """Return the rows that changed since the last call; the last of them is written after the others."""
+        changes = list(self.desk.changes())
+        last = len(changes) - 1
+        rows = [
+            Row(key, None if row is None else _encode_row(row), 0, stage=int(i == last))
+            for i, (key, row) in enumerate(changes)
+        ]
+        # They are encoded, and the runner goes on until they are stored or the process ends.
+        self.desk.settle()
+        return rows
+
+    def ticks(self, now_ms: int) -> Iterator[NewRecord]:
+        """Give a tick when a deadline is due, once until it has come round."""
+        deadline_ms = self.desk.next_deadline_ms()
+        if deadline_ms is not None and deadline_ms <= now_ms and not self._is_ticking:
+            self._is_ticking = True
+            yield new("incidents", 0, encode(TickRecord(at_ms=now_ms)), now_ms)
+
+    def _outputs(self, applied: Applied, now_ms: int) -> Iterator[NewRecord]:
+        for order in applied.orders:
+            yield new("orders", 0, encode(replace(order, at_ms=now_ms)), now_ms)
+        for verdict in applied.verdicts:
+            partition = self._partition_of_zone(verdict.zone)
+            yield new("obs", partition, encode(replace(verdict, at_ms=now_ms)), now_ms)

@@ -1,0 +1,157 @@
+"""Orders on their way to `alerts`: sent, and sent again with back-off, until `alerts` has said that it keeps them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import faust
+from msgspec.structs import replace
+
+from models import clock, topics
+from models.messages import Ack, DispatchOrder, encode
+from models.seal import Keyring
+from models.seqset import Range
+from stream.records import OrderRecord, decode_order
+
+log = logging.getLogger(__name__)
+
+IN_FLIGHT: Final = 256
+FIRST_RESEND_MS: Final = 1_000
+LAST_RESEND_MS: Final = 30_000
+
+
+@dataclass(slots=True)
+class _Order:
+    topic: str
+    payload: bytes
+    done: Callable[[], object]
+    due_ms: int
+    wait_ms: int = FIRST_RESEND_MS
+    is_stored: bool = False
+
+
+class Window:
+    """Orders in flight, in the order of the log. Pure: times are arguments.
+
+    `done` of an order is called once, when it and all before it are stored: what is committed is a prefix.
+    """
+
+    def __init__(self) -> None:
+        self._orders: dict[int, _Order] = {}  # in the order of seq
+
+    def __len__(self) -> int:
+        return len(self._orders)
+
+    def add(self, seq: int, topic: str, payload: bytes, done: Callable[[], object], *, now_ms: int) -> None:
+        """Put an order in; it is due at once."""
+        self._orders[seq] = _Order(topic, payload, done, now_ms)
+
+    def due(self, now_ms: int) -> list[tuple[str, bytes]]:
+        """Return (topic, payload) of what is to be sent now, and put off the next try of it, longer each time."""
+        sent = []
+        for order in self._orders.values():
+            if not order.is_stored and order.due_ms <= now_ms:
+                sent.append((order.topic, order.payload))
+                order.due_ms = now_ms + round(random.uniform(0.5, 1.0) * order.wait_ms)
+                order.wait_ms = min(order.wait_ms * 2, LAST_RESEND_MS)
+        return sent
+
+    def next_due_ms(self) -> int | None:
+        """Return when something will be due, if anything is in flight."""
+        return min((order.due_ms for order in self._orders.values() if not order.is_stored), default=None)
+
+    def hurry(self) -> None:
+        """Make everything due: the connection is new, and what was sent before it may be lost."""
+        for order in self._orders.values():
+            order.due_ms, order.wait_ms = 0, FIRST_RESEND_MS
+
+    def stored(self, ranges: Iterable[Range]) -> None:
+        """Take the orders of `ranges` out, as far as nothing before them is still in flight."""
+        for first, last in ranges:
+            for seq, order in self._orders.items():
+                if first <= seq <= last:
+                    order.is_stored = True
+        for seq in list(self._orders):
+            if not self._orders[seq].is_stored:
+                break
+            self._orders.pop(seq).done()
+
+
+class Egress:
+    """Carries the `orders` log over MQTT.
+
+    Args:
+        publish: hands a payload to the connection; False when there is none.
+        log_id: of the log that `orders` stands in: the `outbox_id` of every order.
+    """
+
+    def __init__(self, tenant: str, keys: Keyring, log_id: str, publish: Callable[[str, bytes], bool]) -> None:
+        self._tenant = tenant
+        self._keys = keys
+        self._log_id = log_id
+        self._publish = publish
+        self._window = Window()
+        self._changed = asyncio.Condition()
+        self._wake = asyncio.Event()
+
+    async def carry(self, stream: faust.Stream[Any]) -> None:
+        """Take the orders of the log one after the other; waits while 256 are in flight. The agent of `orders`."""
+        async for event in stream.noack().events():
+            async with self._changed:
+                await self._changed.wait_for(lambda: len(self._window) < IN_FLIGHT)
+            seq = event.message.offset + 1
+            now_ms = clock.now_ms()
+            topic, payload = self._sealed(decode_order(event.value), seq, now_ms)
+            self._window.add(seq, topic, payload, event.ack, now_ms=now_ms)
+            self._send_due(now_ms)
+
+    def _sealed(self, record: OrderRecord, seq: int, now_ms: int) -> tuple[str, bytes]:
+        order = stamped(record, outbox_id=self._log_id, seq=seq, now_ms=now_ms)
+        topic = topics.order(self._tenant, order.incident.incident_id)
+        return topic, self._keys.seal(topic, encode(order), kid=topics.STREAM)
+
+    def _send_due(self, now_ms: int) -> None:
+        for topic, payload in self._window.due(now_ms):
+            self._publish(topic, payload)
+        self._wake.set()
+
+    async def take_ack(self, ack: Ack) -> None:
+        """Let go of what `alerts` has stored. Acknowledgements of another log are not ours."""
+        if ack.outbox_id == self._log_id and ack.receiver == topics.ALERTS:
+            async with self._changed:
+                self._window.stored(ack.stored)
+                self._changed.notify_all()
+
+    def connected(self) -> None:
+        """Send everything again: the connection is new."""
+        self._window.hurry()
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Send again what is due, for ever."""
+        while True:
+            self._wake.clear()
+            due_ms = self._window.next_due_ms()
+            wait_s = None if due_ms is None else max(due_ms - clock.now_ms(), 0) / 1000
+            try:
+                await asyncio.wait_for(self._wake.wait(), wait_s)
+            except TimeoutError:
+                self._send_due(clock.now_ms())
+
+
+def stamped(record: OrderRecord, *, outbox_id: str, seq: int, now_ms: int) -> DispatchOrder:
+    """Return the order of `record` as it goes out: named by its place in the log, with the times of its last stages."""
+    incident = record.order.incident
+    timeline = replace(incident.timeline, matched_ms=record.at_ms, ordered_ms=now_ms)
+    return replace(
+        record.order,
+        outbox_id=outbox_id,
+        seq=seq,
+        ordered_at_ms=now_ms,
+        incident=replace(incident, timeline=timeline),
+    )

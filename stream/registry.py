@@ -1,0 +1,72 @@
+"""Which devices may speak, for whom, and where they stand: looked up once when the places are loaded."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from models.geo import PointE7
+from models.places import Places
+
+Locate = Callable[[Sequence[PointE7]], list[dict[str, str]]]
+"""The area codes by layer of each of the points."""
+
+FIXED_RADIUS_M: Final = 15.0
+"""How far a thing may be from the device that reports it, where the device does not say."""
+
+
+def partition_of(street: str, partitions: int) -> int:
+    """Return the partition of a street. CRC-32 (ISO-HDLC): the same in every process and release."""
+    return zlib.crc32(street.encode()) % partitions
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A device as ingest needs it.
+
+    Attributes:
+        agent: the device that may speak for it.
+        zone: a device without a zone is a zone of its own.
+        partition: of `obs`, by the zone's street.
+        areas: area codes by layer where it stands.
+    """
+
+    device_id: str
+    agent: str | None
+    zone: str
+    partition: int
+    point: PointE7
+    areas: dict[str, str] = field(hash=False)
+
+
+class Registry:
+    """The sites by device id, and the partition of each zone.
+
+    Args:
+        places: the places in force.
+        locate: finds area codes; called once, with all devices.
+        partitions: of the `obs` topic.
+    """
+
+    def __init__(self, places: Places, locate: Locate, *, partitions: int) -> None:
+        self.locate = locate
+        areas = locate([device.point for device in places.devices]) if places.devices else []
+        self.sites: Mapping[str, Site] = {
+            device.id: Site(
+                device_id=device.id,
+                agent=device.agent,
+                zone=device.zone or device.id,
+                partition=partition_of(places.street_of(device.id) or device.id, partitions),
+                point=device.point,
+                areas=area,
+            )
+            for device, area in zip(places.devices, areas, strict=True)
+        }
+        self._partition_of_zone = {site.zone: site.partition for site in self.sites.values()}
+        self._partitions = partitions
+
+    def partition_of_zone(self, zone: str) -> int:
+        """Return where the records of `zone` stand."""
+        return self._partition_of_zone.get(zone, partition_of(zone, self._partitions))

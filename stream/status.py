@@ -1,0 +1,50 @@
+"""`stream.json`: there once the stream serves, with what it has counted so far; `gridwarden up` reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from models.supervise import write_atomically
+
+FILE: Final = "stream.json"
+
+
+class Counters(Struct, frozen=True, kw_only=True):
+    """What the stream has done since its log was made.
+
+    Attributes:
+        observations: in the log, duplicates included.
+        decisions: rows of the history: one for each observation that was not a duplicate.
+        dropped: messages let go unread in this process because too many were waiting; they are sent again.
+    """
+
+    observations: int
+    decisions: int
+    duplicates: int
+    pre_alarms_cleared: int
+    dead_letters: int
+    orders: int
+    dropped: int
+
+
+class _State(Struct, frozen=True, kw_only=True):
+    ready: bool
+    counters: Counters
+
+
+class StateFile:
+    """The file, written when something was counted and not otherwise: whoever watches it sees when all is quiet."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._written: Counters | None = None
+
+    def write(self, counters: Counters) -> None:
+        """Put `counters` there, where they changed."""
+        if counters != self._written:
+            write_atomically(self._path, msgspec.json.encode(_State(ready=True, counters=counters)))
+            self._written = counters

@@ -1,0 +1,286 @@
+from __future__ import annotations
+
+import base64
+import secrets
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from models import topics
+from models.errors import MessageError, Reason
+from models.geo import point_e7
+from models.messages import (
+    Ack,
+    Decision,
+    DecisionKind,
+    Lane,
+    Message,
+    Observation,
+    ObservationBatch,
+    Position,
+    Quality,
+    Reading,
+    encode,
+)
+from models.places import Device, DeviceKind, Places, Zone
+from models.seal import Keyring
+from stream.admission import Arrival, Gate, event_time, locate_moving, take
+from stream.dead import HEAD_BYTES, dead_letter, lines
+from stream.ingest import Round
+from stream.records import Located, ObservationRecord, TimeSource, decode_obs
+from stream.registry import Registry, partition_of
+
+NOW_MS = 1_780_000_000_000
+POINT = (1_065_000_000, 295_000_000)
+ELSEWHERE = {"cell": "elsewhere"}
+KEYS = Keyring({kid: secrets.token_bytes(32) for kid in ("cam-01", "cam-02", "edge-01", "stream", "alerts")})
+
+
+def _device(device_id: str, kind: DeviceKind = DeviceKind.CAMERA, **more: Any) -> Device:
+    return Device(id=device_id, kind=kind, name="x", name_en="x", cell="c", point=POINT, **more)
+
+
+PLACES = Places(
+    zones=(Zone(id="zone-01", name="x", name_en="x", cell="c", street="ST-01"),),
+    devices=(
+        _device("cam-01", zone="zone-01", agent="edge-01"),
+        _device("cam-02"),
+        _device("edge-01", DeviceKind.AGENT),
+    ),
+)
+GATE = Gate("t", KEYS, Registry(PLACES, lambda points: [{"cell": "here"} for _ in points], partitions=4))
+
+
+def _observation(seq: int = 1, **more: Any) -> Observation:
+    fields: dict[str, Any] = {
+        "device_id": "cam-01",
+        "outbox_id": "outbox-1",
+        "boot_id": "boot-1",
+        "lane": Lane.ALARM,
+        "seq": seq,
+        "observed_at_ms": NOW_MS - 2_000,
+        "observed_mono_ms": 50_000,
+        "payload": Reading(property="smoke", value=1.0, unit="1"),
+    }
+    return Observation(**(fields | more))
+
+
+def _batch(*observations: Observation, **more: Any) -> ObservationBatch:
+    fields: dict[str, Any] = {
+        "v": 1,
+        "boot_id": "boot-1",
+        "sent_at_ms": NOW_MS,
+        "sent_mono_ms": 52_000,
+        "observations": observations,
+    }
+    return ObservationBatch(**(fields | more))
+
+
+def _arrival(message: Message, *, topic: str = topics.obs("t", "cam-01"), kid: str = "cam-01", **more: Any) -> Arrival:
+    return Arrival(topic, KEYS.seal(topic, encode(message), kid=kid), NOW_MS, **more)
+
+
+def _located(message: Message, **more: Any) -> list[Located]:
+    taken = take(_arrival(message, **more), GATE)
+    assert isinstance(taken, list)
+    return taken
+
+
+def _refused(arrival: Arrival) -> Reason:
+    with pytest.raises(MessageError) as caught:
+        take(arrival, GATE)
+    return caught.value.reason
+
+
+def test_an_observation_is_located_where_its_device_stands() -> None:
+    (located,) = _located(_batch(_observation()))
+    assert (located.zone, located.lon_e7, located.lat_e7, located.areas) == ("zone-01", *POINT, {"cell": "here"})
+
+
+def test_the_event_time_is_the_age_by_the_boot_clock_however_wrong_the_wall_clock_is() -> None:
+    hour_ms = 3_600_000
+    seen = _observation(observed_at_ms=NOW_MS - 2_000 + hour_ms, inferred_mono_ms=50_120)
+    (located,) = _located(_batch(seen, sent_at_ms=NOW_MS + hour_ms))
+    assert (located.event_ms, located.time_source) == (NOW_MS - 2_000, TimeSource.MONO)
+    assert located.inferred_ms == NOW_MS - 2_000 + 120
+    assert located.skew_ms == hour_ms
+
+
+def test_a_slow_hop_does_not_make_an_event_look_younger() -> None:
+    seen = _observation(inferred_mono_ms=50_120)
+    (located,) = _located(_batch(seen, sent_at_ms=NOW_MS - 700))
+    assert located.event_ms == NOW_MS - 700 - 2_000
+    assert located.sent_ms == NOW_MS - 700
+    assert located.inferred_ms == NOW_MS - 700 - 2_000 + 120
+
+
+@pytest.mark.parametrize("sent_at_ms", [NOW_MS + 1, NOW_MS - 2_001, 0])
+def test_a_sending_time_that_cannot_be_true_is_when_the_message_came(sent_at_ms: int) -> None:
+    (located,) = _located(_batch(_observation(), sent_at_ms=sent_at_ms))
+    assert (located.sent_ms, located.event_ms) == (NOW_MS, NOW_MS - 2_000)
+    assert located.skew_ms == sent_at_ms - NOW_MS
+
+
+@pytest.mark.parametrize(
+    ("observed_at_ms", "expected_ms"),
+    [
+        (NOW_MS - 86_400_000, NOW_MS - 86_400_000),
+        (NOW_MS + 60_000, NOW_MS + 60_000),
+        (NOW_MS + 3_600_000, NOW_MS),
+    ],
+    ids=["a day ago", "a minute ahead", "an hour ahead"],
+)
+def test_of_another_boot_the_devices_own_time_counts_but_not_the_future(observed_at_ms: int, expected_ms: int) -> None:
+    observation = _observation(boot_id="boot-0", observed_at_ms=observed_at_ms)
+    assert event_time(observation, _batch(observation), NOW_MS) == (TimeSource.DEVICE, expected_ms)
+
+
+def test_an_observation_from_after_the_sending_has_no_age() -> None:
+    observation = _observation(observed_mono_ms=52_001)
+    assert event_time(observation, _batch(observation), NOW_MS)[0] is TimeSource.DEVICE
+
+
+def test_what_the_broker_had_retained_is_replayed() -> None:
+    (located,) = _located(_batch(_observation()), is_retained=True)
+    assert located.observation.quality is Quality.REPLAYED
+
+
+def test_an_agent_speaks_for_its_devices_and_for_no_others() -> None:
+    agents = {"topic": topics.obs("t", "edge-01"), "kid": "edge-01"}
+    assert _located(_batch(_observation()), **agents)[0].zone == "zone-01"
+    assert _refused(_arrival(_batch(_observation(device_id="cam-02")), **agents)) is Reason.FOREIGN_DEVICE
+
+
+def test_a_device_speaks_for_itself_alone() -> None:
+    assert _refused(_arrival(_batch(_observation(device_id="cam-02")))) is Reason.FOREIGN_DEVICE
+    assert _refused(_arrival(_batch(_observation()), kid="cam-02")) is Reason.FOREIGN_DEVICE
+
+
+def test_a_device_without_a_zone_is_a_zone_of_its_own() -> None:
+    topic = topics.obs("t", "cam-02")
+    assert _located(_batch(_observation(device_id="cam-02")), topic=topic, kid="cam-02")[0].zone == "cam-02"
+
+
+def _with(payload: bytes, topic: str = topics.obs("t", "cam-01")) -> Arrival:
+    return Arrival(topic, payload, NOW_MS)
+
+
+def _sealed(line: bytes, topic: str = topics.obs("t", "cam-01")) -> Arrival:
+    return _with(KEYS.seal(topic, line, kid="cam-01"), topic)
+
+
+GOOD = _arrival(_batch(_observation())).payload
+LINE = encode(_batch(_observation()))
+
+
+@pytest.mark.parametrize(
+    ("arrival", "reason"),
+    [
+        (_with(secrets.token_bytes(1 << 20)), Reason.TOO_LARGE),
+        (_with(secrets.token_bytes(1000).replace(b"\n", b"")), Reason.NO_SEAL),
+        (_with(LINE), Reason.NO_SEAL),
+        (_with(GOOD.replace(b"smoke", b"smokf")), Reason.WRONG_SEAL),
+        (_with(KEYS.seal("other", LINE, kid="cam-01")), Reason.WRONG_SEAL),
+        (
+            _with(GOOD.replace(b'"kid":"cam-01"', b'"kid":"nobody"')),
+            Reason.UNKNOWN_SENDER,
+        ),
+        (_sealed(b"\x00\xff noise"), Reason.NOT_UTF8_JSON),
+        (_sealed(LINE.replace(b'"v":1', b'"v":2', 1)), Reason.UNKNOWN_VERSION),
+        (_sealed(LINE.replace(b'"seq":1', b'"seq":0')), Reason.WRONG_SHAPE),
+        (_with(b"{}", topics.obs("t", "cam-99")), Reason.UNKNOWN_DEVICE),
+        (_with(b"{}", topics.obs("u", "cam-01")), Reason.FOREIGN_TENANT),
+        (_with(b"{}", "somewhere/else"), Reason.WRONG_SHAPE),
+    ],
+    ids=[
+        *("1 MiB of noise", "noise", "no seal", "tampered", "sealed for another topic", "unknown key", "sealed noise"),
+        *("unknown version", "a seq of 0", "unknown device", "foreign tenant", "no topic of ours"),
+    ],
+)
+def test_what_may_not_be_taken_is_refused_with_its_reason(arrival: Arrival, reason: Reason) -> None:
+    assert _refused(arrival) is reason
+
+
+DECISION = Decision(
+    v=1,
+    outbox_id="ledger-1",
+    seq=7,
+    incident_id="inc-1",
+    expected_revision=1,
+    kind=DecisionKind.CLOSE,
+    by="p1",
+    at_ms=1,
+)
+
+
+def test_only_alerts_decides_and_acknowledges() -> None:
+    topic = topics.decision("t", "inc-1")
+    assert take(_arrival(DECISION, topic=topic, kid="alerts"), GATE) == DECISION
+    assert _refused(_arrival(DECISION, topic=topic, kid="cam-01")) is Reason.FOREIGN_DEVICE
+    assert _refused(_arrival(DECISION, topic=topics.decision("t", "inc-2"), kid="alerts")) is Reason.WRONG_SHAPE
+    ack = Ack(v=1, receiver="alerts", outbox_id="log", stored=((1, 3),))
+    assert take(_arrival(ack, topic=topics.ack("t", "stream"), kid="alerts"), GATE) == ack
+
+
+def test_what_moves_is_located_in_one_call_for_all() -> None:
+    calls: list[int] = []
+
+    def locate(points: Any) -> list[dict[str, str]]:
+        calls.append(len(points))
+        return [ELSEWHERE for _ in points]
+
+    registry = Registry(PLACES, locate, partitions=4)
+    moving = _observation(position=Position(lon_deg=106.6, lat_deg=29.6, radius_m=40.0))
+    taken = _located(_batch(_observation(1), replace(moving, seq=2), replace(moving, seq=3)))
+    still, *moved = locate_moving(taken, registry)
+    assert still.areas == {"cell": "here"}
+    assert [(item.areas, item.radius_m) for item in moved] == [(ELSEWHERE, 40.0)] * 2
+    assert (moved[0].lon_e7, moved[0].lat_e7) == point_e7(106.6, 29.6)
+    assert calls == [3, 2]  # all devices once, then what moves
+
+
+def test_a_street_keeps_its_partition() -> None:
+    assert [partition_of(street, 4) for street in ("ST-01", "ST-02", "ST-03")] == [1, 3, 1]
+
+
+def test_a_round_stores_by_partition_and_acknowledges_exact_ranges() -> None:
+    current = Round()
+    for arrival in (
+        _arrival(_batch(_observation(1), _observation(2), _observation(9))),
+        _arrival(_batch(_observation(3), replace(_observation(1), lane=Lane.TELEMETRY))),
+        _arrival(DECISION, topic=topics.decision("t", "inc-1"), kid="alerts"),
+        _with(b"noise"),
+    ):
+        current.add(arrival, GATE)
+    records = current.records(GATE, now_ms=NOW_MS)
+    assert [(record.topic, record.partition) for record in records] == [("obs", 1), ("incidents", 0), ("dead", 0)]
+    stored = decode_obs(records[0].value or b"")
+    assert isinstance(stored, ObservationRecord)
+    assert [item.observation.seq for item in stored.items] == [1, 2, 9, 3, 1]
+    replies = {(sender, ack.outbox_id, ack.lane): ack.stored for sender, ack in current.replies()}
+    assert replies == {
+        ("cam-01", "outbox-1", "alarm"): ((1, 3), (9, 9)),
+        ("cam-01", "outbox-1", "telemetry"): ((1, 1),),
+        ("alerts", "ledger-1", "decisions"): ((7, 7),),
+    }
+
+
+def test_a_large_round_is_cut_into_records_of_512() -> None:
+    current = Round()
+    for start in range(1, 1200, 200):
+        current.add(_arrival(_batch(*(_observation(start + i) for i in range(200)))), GATE)
+    sizes = []
+    for record in current.records(GATE, now_ms=NOW_MS):
+        decoded = decode_obs(record.value or b"")
+        assert isinstance(decoded, ObservationRecord)
+        sizes.append(len(decoded.items))
+    assert sizes == [512, 512, 176]
+
+
+def test_a_dead_letter_keeps_the_head_and_the_hash_of_what_it_was() -> None:
+    letter = dead_letter("a/topic", b"x" * 100_000, MessageError(Reason.TOO_LARGE, "why"), now_ms=NOW_MS)
+    assert (letter.size_bytes, base64.b64decode(letter.head_b64)) == (100_000, b"x" * HEAD_BYTES)
+    (line,) = lines([encode(letter)], as_json=False)
+    assert "too_large" in line
+    assert "a/topic" in line
