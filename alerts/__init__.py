@@ -1,0 +1,1 @@
+"""What happens after dispatch: casework, escalation, channels, ledgers, command center."""

@@ -1,0 +1,170 @@
+"""What the ledger takes: each wish is checked against the cases as they are and becomes entries, none, or a refusal.
+
+Pure. A duplicate becomes no entry and no error: whoever sent it twice is told "stored" twice.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct
+
+from alerts.casebook import ENDING, Case, Casebook, Telling
+from alerts.entries import Draft, Kind, Stored
+from alerts.inbox import Picture
+from models.errors import MessageError, Reason
+from models.messages import (
+    VERSION,
+    Ack,
+    Decision,
+    DecisionKind,
+    DispatchOrder,
+    Receipt,
+    ReceiptKind,
+    Stage,
+)
+from models.topics import STREAM
+
+
+class Wish(Struct, frozen=True, kw_only=True):
+    """A decision that a person wants to make at the page.
+
+    Attributes:
+        expected_revision: what the person saw; another one by now means that he must look again. 0: whatever it is.
+    """
+
+    incident_id: str
+    kind: DecisionKind
+    by: str
+    reason: str = ""
+    expected_revision: int = 0
+
+
+Request = DispatchOrder | Picture | Receipt | Ack | Wish
+
+_ONLY_WHILE_OPEN: Final = frozenset({*ENDING, DecisionKind.CONFIRM, DecisionKind.ACKNOWLEDGE})
+_NEED_REASON: Final = frozenset({DecisionKind.CLEAR, DecisionKind.CLOSE, DecisionKind.CANCEL, DecisionKind.REOPEN})
+SUPPORTED: Final = _ONLY_WHILE_OPEN | {DecisionKind.REOPEN}
+
+
+class StaleError(MessageError):
+    """The person decided about an older revision than the one that is held."""
+
+    def __init__(self, held: int) -> None:
+        super().__init__(Reason.RULE_FAILED, f"the incident has changed meanwhile: it is at revision {held}")
+
+
+def admit(book: Casebook, request: Request, *, now_ms: int) -> list[Draft]:
+    """Return the entries that `request` makes; none for a duplicate.
+
+    Raises:
+        MessageError: it may not be said, or not about this.
+    """
+    match request:
+        case DispatchOrder():
+            return _order(book, request)
+        case Picture():
+            return _picture(book, request)
+        case Receipt():
+            return _receipt(book, request)
+        case Ack():
+            return _stored(book, request)
+        case Wish():
+            return _wish(book, request, now_ms)
+
+
+def _order(book: Casebook, order: DispatchOrder) -> list[Draft]:
+    case = book.cases.get(order.incident.incident_id)
+    if case is not None and any(order.revision == revision for revision, _ in case.revisions):
+        return []
+    return [Draft(kind=Kind.ORDER_STORED, body=order, incident_id=order.incident.incident_id, actor=STREAM)]
+
+
+def _picture(book: Casebook, picture: Picture) -> list[Draft]:
+    held = book.evidence.get(picture.head.evidence_id)
+    if held is None:
+        incident_id = book.case_of_evidence.get(picture.head.evidence_id, "")
+        actor = picture.head.device_id
+        return [
+            Draft(kind=Kind.EVIDENCE, body=picture.head, incident_id=incident_id, actor=actor, picture=picture.jpeg)
+        ]
+    if held.sha256 != picture.head.sha256 or held.device_id != picture.head.device_id:
+        raise MessageError(Reason.RULE_FAILED, f"evidence {held.evidence_id} is held already, and is another picture")
+    return []
+
+
+def _receipt(book: Casebook, receipt: Receipt) -> list[Draft]:
+    case, telling = told(book, receipt.alert_id, receipt.by)
+    if _is_said(telling, receipt.kind):
+        return []
+    if receipt.kind in (ReceiptKind.ARRIVED, ReceiptKind.DONE) and not telling.accepted:
+        raise MessageError(Reason.RULE_FAILED, f"{receipt.by} has not accepted {receipt.alert_id}")
+    if not case.is_open and receipt.kind in (ReceiptKind.ACCEPTED, ReceiptKind.DECLINED):
+        raise MessageError(Reason.RULE_FAILED, f"{case.incident_id} is closed")
+    return [Draft(kind=Kind.RECEIPT, body=receipt, incident_id=case.incident_id, actor=receipt.by)]
+
+
+def told(book: Casebook, alert_id: str, person: str) -> tuple[Case, Telling]:
+    """Return the case and the telling that `person` speaks of.
+
+    Raises:
+        MessageError: no such alert, or not his.
+    """
+    case = book.cases.get(book.case_of_alert.get(alert_id, ""))
+    if case is None:
+        raise MessageError(Reason.RULE_FAILED, f"no alert {alert_id} was ever sent")
+    telling = case.tellings[alert_id]
+    if telling.intent.person != person:
+        raise MessageError(Reason.FOREIGN_DEVICE, f"{person} answers an alert to {telling.intent.person}")
+    return case, telling
+
+
+def _is_said(telling: Telling, kind: ReceiptKind) -> bool:
+    """Return whether saying `kind` again would be no news; who changes his mind may accept or decline anew."""
+    if kind in (ReceiptKind.ACCEPTED, ReceiptKind.DECLINED):
+        return telling.answer is kind
+    return telling.first(kind) is not None
+
+
+def _stored(book: Casebook, ack: Ack) -> list[Draft]:
+    if ack.outbox_id != book.ledger_id:
+        raise MessageError(Reason.RULE_FAILED, f"an acknowledgement of {ack.outbox_id}, this is {book.ledger_id}")
+    news = tuple(r for r in ack.stored if any(r[0] <= seq <= r[1] for seq in book.unstored))
+    return [Draft(kind=Kind.DECISION_STORED, body=Stored(ranges=news), actor=STREAM)] if news else []
+
+
+def _wish(book: Casebook, wish: Wish, now_ms: int) -> list[Draft]:
+    case = book.cases.get(wish.incident_id)
+    if case is None:
+        raise MessageError(Reason.RULE_FAILED, f"there is no incident {wish.incident_id}")
+    if wish.kind not in SUPPORTED:
+        raise MessageError(Reason.RULE_FAILED, f"{wish.kind} cannot be decided here yet")
+    if wish.kind is DecisionKind.ACKNOWLEDGE and case.is_acknowledged:
+        return []
+    if wish.expected_revision not in (0, case.order.revision):
+        raise StaleError(case.order.revision)
+    _check_state(case, wish)
+    decision = Decision(
+        v=VERSION,
+        outbox_id=book.ledger_id,
+        seq=book.decisions + 1,
+        incident_id=wish.incident_id,
+        expected_revision=case.order.revision,
+        kind=wish.kind,
+        by=wish.by,
+        at_ms=now_ms,
+        reason=wish.reason,
+    )
+    return [Draft(kind=Kind.DECISION, body=decision, incident_id=wish.incident_id, actor=wish.by)]
+
+
+def _check_state(case: Case, wish: Wish) -> None:
+    if wish.kind in _ONLY_WHILE_OPEN and not case.is_open:
+        raise MessageError(Reason.RULE_FAILED, f"{case.incident_id} is closed")
+    if wish.kind is DecisionKind.REOPEN and (case.is_open or case.merged_into is not None):
+        raise MessageError(Reason.RULE_FAILED, f"{case.incident_id} is not closed")
+    is_pre_alarm = case.order.incident.stage is Stage.PRE_ALARM
+    if wish.kind in (DecisionKind.CONFIRM, DecisionKind.CLEAR) and not is_pre_alarm:
+        raise MessageError(Reason.RULE_FAILED, "only a pre-alarm can be confirmed or cleared; an alarm is closed")
+    if wish.kind in _NEED_REASON and not wish.reason.strip():
+        raise MessageError(Reason.RULE_FAILED, f"{wish.kind} needs a reason")

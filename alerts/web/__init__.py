@@ -1,0 +1,1 @@
+"""The command center: pages, their API and the live feed."""

@@ -1,0 +1,33 @@
+"""What every route works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from litestar.di import NamedDependency
+
+from alerts.dispatcher import Health
+from alerts.office import Office
+from alerts.web.logins import Logins
+from alerts.web.places import Map
+
+
+@dataclass(frozen=True, slots=True)
+class Center:
+    """The running service as its pages see it.
+
+    Attributes:
+        health: what devices last said of themselves, by id; the dispatcher keeps it.
+        city: the map.
+        demo_logins: the seat may open an officer's page.
+    """
+
+    office: Office
+    logins: Logins
+    health: dict[str, Health]
+    city: Map
+    demo_logins: bool
+
+
+TheCenter = NamedDependency[Center]
+"""The type of a route's argument `center`."""

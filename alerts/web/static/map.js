@@ -1,0 +1,140 @@
+/** The city as it lies in the config: no tiles, no other server. */
+
+/* global L */
+import { h } from "./dom.js";
+import { pick, t } from "./i18n.js";
+
+const STYLE = {
+  cell: { color: "#31465f", weight: 1, fillColor: "#15202e", fillOpacity: 0.85 },
+  exclusive: { color: "#7a5ea8", weight: 1.5, dashArray: "5 4", fillColor: "#33264a", fillOpacity: 0.35 },
+  street: { color: "#6d86a3", weight: 5, opacity: 0.75 },
+  road: { color: "#56708f", weight: 3, opacity: 0.75 },
+  lane: { color: "#435b78", weight: 1.5, opacity: 0.8 },
+  node: { color: "#44607f", weight: 1, fillColor: "#27394f", fillOpacity: 0.9 },
+};
+const ANSWERS = { accepted: "#35d07f", declined: "#7d8896", none: "#35b6ff" };
+export const PRIORITY = { P1: "#ff4d57", P2: "#ffa024", P3: "#4fb0ff", P4: "#9aa7b6" };
+const EARTH_M = 6_378_137;
+
+const turn = ([lon, lat]) => [lat, lon];
+
+/** The sector that a camera sees, as a polygon of [lat, lon]. */
+function sector([lon, lat], heading, fov, range) {
+  const points = [[lat, lon]];
+  for (let i = 0; i <= 12; i += 1) {
+    const bearing = ((heading - fov / 2 + (fov * i) / 12) * Math.PI) / 180;
+    const north = (range * Math.cos(bearing)) / EARTH_M;
+    const east = (range * Math.sin(bearing)) / (EARTH_M * Math.cos((lat * Math.PI) / 180));
+    points.push([lat + (north * 180) / Math.PI, lon + (east * 180) / Math.PI]);
+  }
+  return points;
+}
+
+export class CityMap {
+  constructor(element, geojson, { controls = true, onPick } = {}) {
+    this.element = element;
+    this.onPick = onPick;
+    this.shapes = new Map();
+    if (typeof L === "undefined") {
+      element.replaceChildren(h("p", { class: "empty" }, t("mapMissing")));
+      return;
+    }
+    this.map = L.map(element, {
+      attributionControl: false, zoomControl: false, zoomSnap: 0.25, maxZoom: 21, minZoom: 11,
+      preferCanvas: true, keyboard: controls, scrollWheelZoom: controls, dragging: controls || !L.Browser.mobile,
+    });
+    if (controls) L.control.zoom({ position: "topright" }).addTo(this.map);
+    this.map.setView([0, 0], 15); // a canvas takes no shape before the map has a view
+    this.base = L.featureGroup().addTo(this.map);
+    this.scopes = L.layerGroup().addTo(this.map);
+    this.incidents = L.layerGroup().addTo(this.map);
+    for (const feature of geojson.features) this.#draw(feature);
+    this.whole();
+  }
+
+  #draw({ geometry, properties: p }) {
+    if (p.layer === "device") {
+      this.#drawDevice(turn(geometry.coordinates), geometry.coordinates, p);
+      return;
+    }
+    const kind = p.layer === "cell" ? (p.kind === "exclusive" ? "exclusive" : "cell") : p.layer === "line" ? p.kind : "node";
+    const style = { ...STYLE[kind], interactive: p.layer !== "line" };
+    const shape = p.layer === "line"
+      ? L.polyline(geometry.coordinates.map(turn), style)
+      : L.polygon(geometry.coordinates.map((polygon) => polygon.map((ring) => ring.map(turn))), style);
+    if (style.interactive) shape.bindTooltip(() => pick(p), { sticky: true, className: "tip" });
+    this.base.addLayer(shape);
+    this.shapes.set(p.code, { shape, name: p });
+  }
+
+  #drawDevice(at, lonLat, p) {
+    if (p.kind === "agent") return;
+    if (p.kind === "camera" && p.fov_deg) {
+      const view = sector(lonLat, p.heading_deg ?? 0, p.fov_deg, p.range_m ?? 30);
+      L.polygon(view, { stroke: false, fillColor: "#35d0c8", fillOpacity: 0.16, interactive: false }).addTo(this.map);
+    }
+    const color = p.kind === "camera" ? "#35d0c8" : "#b9c6d6";
+    const mark = L.circleMarker(at, { radius: p.kind === "camera" ? 5 : 3.5, color: "#0b1017", weight: 1.5, fillColor: color, fillOpacity: 1 });
+    mark.bindTooltip(() => `${pick(p)} · ${p.code}`, { className: "tip" });
+    mark.addTo(this.map);
+  }
+
+  whole() {
+    if (this.map && this.shapes.size) this.map.fitBounds(this.base.getBounds(), { padding: [12, 12] });
+  }
+
+  resized() {
+    this.map?.invalidateSize();
+  }
+
+  /** Draw open incidents; the selected one larger. */
+  showIncidents(cases, selectedId) {
+    if (!this.map) return;
+    this.incidents.clearLayers();
+    for (const one of cases) {
+      const at = [one.lat_deg, one.lon_deg];
+      const color = PRIORITY[one.priority];
+      L.circle(at, { radius: one.radius_m, color, weight: 1, fillColor: color, fillOpacity: 0.18, interactive: false }).addTo(this.incidents);
+      const classes = `pin ${one.priority}${one.incident_id === selectedId ? " chosen" : ""}${one.is_acknowledged ? "" : " ringing"}`;
+      const icon = L.divIcon({ className: classes, html: h("span", {}, one.priority), iconSize: [34, 34] });
+      const marker = L.marker(at, { icon, keyboard: false, zIndexOffset: one.incident_id === selectedId ? 1000 : 0 });
+      if (this.onPick) marker.on("click", () => this.onPick(one.incident_id));
+      marker.addTo(this.incidents);
+    }
+  }
+
+  /** Draw the posts that were told at the places they answer for: never at where a person is. */
+  showScopes(tellings) {
+    if (!this.map) return;
+    this.scopes.clearLayers();
+    const byPlace = new Map();
+    for (const telling of tellings) {
+      for (const code of telling.scope) byPlace.set(code, [...(byPlace.get(code) ?? []), telling]);
+    }
+    for (const [code, told] of byPlace) this.#outline(code, told);
+  }
+
+  /** Outline one place in the colour of the best answer from there, and name who gave it. */
+  #outline(code, told) {
+    const known = this.shapes.get(code);
+    if (!known) return;
+    const best = (answer) => told.find((telling) => (telling.answer ?? "none") === answer);
+    const telling = best("accepted") ?? best("none") ?? told.at(-1);
+    const color = ANSWERS[telling.answer ?? "none"];
+    const style = { color, weight: 3, opacity: 0.95, fill: telling.step === 0, fillColor: color, fillOpacity: 0.1, interactive: false };
+    const latLngs = known.shape.getLatLngs();
+    const outline = known.shape instanceof L.Polygon ? L.polygon(latLngs, style) : L.polyline(latLngs, { ...style, weight: 6, opacity: 0.5 });
+    outline.addTo(this.scopes);
+    // Above the place, where it covers neither the incident nor the camera.
+    const bounds = known.shape.getBounds();
+    const label = `${pick(telling.post_name)} · ${pick(telling.person_name)}`;
+    L.tooltip({ permanent: true, direction: "top", className: `who ${telling.answer ?? "told"}`, interactive: false })
+      .setLatLng([bounds.getNorth(), bounds.getCenter().lng])
+      .setContent(label)
+      .addTo(this.scopes);
+  }
+
+  focus(one, zoom = 17.5) {
+    this.map?.setView([one.lat_deg, one.lon_deg], Math.max(this.map.getZoom(), zoom), { animate: false });
+  }
+}

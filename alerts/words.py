@@ -1,0 +1,81 @@
+"""What officers and operators read, in Chinese and English: codes explained, headlines written."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from models.messages import Stage
+
+
+class Words(NamedTuple):
+    """The same in both languages."""
+
+    zh: str
+    en: str
+
+
+REASONS: Final = {
+    # of the matcher: why this person
+    "INSIDE_CELL": Words("本网格", "inside their cell"),
+    "INSIDE_NODE": Words("本楼宇或商铺", "inside their building or shop"),
+    "INSIDE_EXCLUSIVE": Words("专属网格", "inside the exclusive cell"),
+    "INSIDE_MICRO": Words("本微网格", "inside their micro cell"),
+    "LINE_HIT": Words("本路段", "on their street or lane"),
+    "BORDER_RADIUS": Words("误差范围触及其网格", "the position may lie in their cell"),
+    "DEPUTY": Words("副职", "deputy"),
+    "CHIEF_ABSENT": Words("正职不在岗", "the chief is off duty"),
+    "ABOVE_LEAD": Words("上级岗位", "supervises the lead post"),
+    "OFFICE": Words("上级办公室", "office above"),
+    "LAST_RESORT": Words("兜底岗位", "last resort"),
+    "OVER_LOAD": Words("在办案件较多", "many open cases"),
+    "LOAD_UNKNOWN": Words("在办件数未知", "open cases unknown"),
+    "OFF_DUTY": Words("不在岗", "off duty"),
+    "QUIET_HOURS": Words("免打扰时段", "quiet hours"),
+    "NO_POST": Words("该级无岗位", "no post at this level"),
+    "NOBODY": Words("该级无人在岗", "nobody on duty at this level"),
+    "REPORTER": Words("为上报人", "reported it"),
+    "VOLUNTEER": Words("为志愿者", "volunteer"),
+    "NO_CONTRACT": Words("合同未生效", "no valid contract"),
+    "NO_AUTHORITY": Words("无处置权限", "no authority"),
+    # of the matcher: why this place
+    "NEAREST_CELL": Words("取最近网格", "nearest cell"),
+    "OUTSIDE": Words("在所有网格之外", "outside all cells"),
+    "POSITION_VAGUE": Words("位置不准", "vague position"),
+    # of the desk: why this order
+    "OPENED": Words("新事件", "new incident"),
+    "MERGED": Words("已并案", "merged"),
+    "RAISED": Words("已升级", "raised"),
+    "RESTORED": Words("已恢复", "restored"),
+    "CLEARED": Words("信号已消失", "signal cleared"),
+    "EVIDENCE": Words("新证据", "new evidence"),
+    "FRESH": Words("有实时信号", "a live signal came"),
+    "COUNT": Words("持续观测到", "still being seen"),
+    "CLOSED": Words("已结案", "closed"),
+    "CANCELLED": Words("已作废", "cancelled"),
+    "REMATCHED": Words("已重新派单", "matched anew"),
+    "STALE_DECISION": Words("情况已变，请重新决定", "it has changed: decide again"),
+    # of the escalation: why now
+    "FIRST_IN_ORDER": Words("顺位第一", "first in order"),
+    "AT_ONCE": Words("同时通知", "all told at once"),
+    "DECLINED_BEFORE": Words("前一位已拒绝", "the one before declined"),
+    "NO_ANSWER": Words("前一位未应答", "the one before did not answer"),
+    "STEP_DUE": Words("到时升级", "this step's time has come"),
+    "NOBODY_BELOW": Words("下级已无人可派", "nobody is left below"),
+    "CO_TELLING": Words("一并知会", "told as well"),
+    "SEAT": Words("指挥席", "command seat"),
+}
+
+LABELS: Final = {
+    "fire": Words("明火", "fire"),
+    "flame": Words("明火", "flame"),
+    "smoke": Words("烟雾", "smoke"),
+    "temperature": Words("高温", "heat"),
+    "gas": Words("燃气", "gas"),
+    "button": Words("手动报警", "call point"),
+}
+
+
+def headline(stage: Stage, what: Words, where: Words) -> Words:
+    """Return one line: what and where. How sure it is stands in the name of a category, but not that it is over."""
+    over = Words("（已恢复）", " (restored)") if stage is Stage.RESTORED else Words("", "")
+    return Words(f"{what.zh}{over.zh} · {where.zh}", f"{what.en}{over.en} · {where.en}")

@@ -1,0 +1,190 @@
+"""The pages in a real browser, fed by real sealed orders over the real broker."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from alerts.web import assets
+from models.clock import now_ms
+from models.messages import Alert
+from tests.alerts.field import Field, Service
+from tests.alerts.test_service import dispatch
+from tests.alerts.town import chain, incident, order
+from tests.conftest import wait_until
+
+pytestmark = pytest.mark.browser
+
+# The smallest JPEG that a browser draws: 1 x 1 px, white.
+JPEG = bytes.fromhex(
+    "ffd8ffe000104a46494600010100000100010000ffdb004300080606070605080707070909080a0c140d0c0b0b0c1912130f141d1a1f1e1d1a1c"
+    "1c20242e2720222c231c1c2837292c30313434341f27393d38323c2e333432ffc0000b080001000101011100ffc4001f000001050101010101010000"
+    "0000000000000102030405060708090a0bffc400b5100002010303020403050504040000017d01020300041105122131410613516107227114328191"
+    "a1082342b1c11552d1f02433627282090a161718191a25262728292a3435363738393a434445464748494a535455565758595a636465666768696a73"
+    "7475767778797a838485868788898a92939495969798999aa2a3a4a5a6a7a8a9aab2b3b4b5b6b7b8b9bac2c3c4c5c6c7c8c9cad2d3d4d5d6d7d8d9da"
+    "e1e2e3e4e5e6e7e8e9eaf1f2f3f4f5f6f7f8f9faffda0008010100003f00fbd3ffd9"
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    binary = shutil.which("chromium") or shutil.which("chromium-browser")
+    if binary is None:
+        pytest.skip("Chromium is not installed: apt-get install chromium fonts-noto-cjk")
+    assets.fetch()
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=binary, args=["--no-sandbox"] if os.geteuid() == 0 else [])
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    made = browser.new_context(viewport={"width": 1500, "height": 900}, locale="en-GB")
+    made.set_default_timeout(15_000)
+    yield made
+    made.close()
+
+
+def open_page(context: BrowserContext, address: str) -> Page:
+    """Open a page and wait until it is live. A page that says anything to the console fails its test."""
+    page = context.new_page()
+    page.on("pageerror", lambda error: pytest.fail(f"the page failed: {error}"))
+    page.goto(address)
+    expect(page.locator("#link")).to_have_attribute("data-state", "live")
+    return page
+
+
+@pytest.fixture
+def seat(context: BrowserContext, service: Service) -> Page:
+    return open_page(context, service.ready["seat_login"])
+
+
+def row(page: Page, incident_id: str) -> str:
+    return f'[data-incident="{incident_id}"]'
+
+
+def test_an_alert_appears_without_reload_and_one_click_acknowledges_it(
+    field: Field, service: Service, seat: Page
+) -> None:
+    seat.evaluate("window.same = true")
+    expect(seat.locator("#cases li")).to_have_count(0)
+    alert = dispatch(field)
+    shown = seat.locator(row(seat, alert.incident_id))
+    expect(shown).to_contain_text("P2")
+    expect(shown).to_contain_text("Suspected smoke")
+    expect(seat.locator("#announce")).to_contain_text("New alert")
+    expect(seat.locator("#told")).to_contain_text("inside their cell")
+    expect(seat.locator("#timeline tr")).to_have_count(9)
+    expect(seat.locator(".pin")).to_have_count(1)
+    seat.click("#acknowledge")
+    expect(seat.locator("#acknowledge")).to_have_text("Acknowledged")
+    wait_until(lambda: [d.kind.value for d in field.decisions][:1] == ["acknowledge"])
+    assert seat.evaluate("window.same")
+
+
+def test_one_key_acknowledges_and_arrows_select(field: Field, service: Service, seat: Page) -> None:
+    first, second = dispatch(field, 1), dispatch(field, 2, device="cam-02")
+    expect(seat.locator("#cases li")).to_have_count(2)
+    seat.keyboard.press("ArrowDown")
+    seat.keyboard.press("a")
+    expect(seat.locator("#acknowledge")).to_have_text("Acknowledged")
+    wait_until(lambda: len(field.decisions) >= 1)
+    assert {d.incident_id for d in field.decisions} <= {first.incident_id, second.incident_id}
+
+
+def test_the_officer_accepts_on_his_page_and_the_seat_sees_it(
+    field: Field, service: Service, seat: Page, browser: Browser
+) -> None:
+    alert = dispatch(field)
+    phone = browser.new_context(viewport={"width": 390, "height": 844}, locale="zh-CN")
+    page = open_page(phone, service.login(alert.person))
+    expect(page.locator(".card")).to_contain_text("疑似烟雾")
+    page.get_by_role("button", name="接受任务").click()
+    expect(page.get_by_role("button", name="我已到达")).to_be_visible()
+    expect(seat.locator("#told .telling.accepted")).to_have_count(1)
+    expect(seat.locator(row(seat, alert.incident_id))).to_contain_text("Accepted")
+    phone.close()
+
+
+def test_an_officer_who_declines_sees_the_next_one_take_it(
+    field: Field, service: Service, seat: Page, browser: Browser
+) -> None:
+    alert = dispatch(field)
+    phone = browser.new_context(viewport={"width": 390, "height": 844}, locale="en-GB")
+    page = open_page(phone, service.login(alert.person))
+    page.get_by_role("button", name="Decline").click()
+    page.get_by_role("button", name="too far away").click()
+    expect(page.locator(".cardhead .chip")).to_have_text("declined")
+    expect(seat.locator("#told .telling")).to_have_count(2)
+    expect(seat.locator("#told .telling").first).to_contain_text("too far away")
+    phone.close()
+
+
+def test_after_a_dropped_connection_the_page_says_so_and_gets_what_it_missed(
+    field: Field, service: Service, context: BrowserContext, seat: Page
+) -> None:
+    first = dispatch(field, 1)
+    expect(seat.locator(row(seat, first.incident_id))).to_be_visible()
+    context.set_offline(True)
+    expect(seat.locator("#stale")).to_be_visible()
+    missed = [dispatch(field, n, device="cam-02").incident_id for n in (2, 3)]
+    expect(seat.locator("#cases li")).to_have_count(1)
+    context.set_offline(False)
+    for incident_id in missed:
+        expect(seat.locator(row(seat, incident_id))).to_be_visible()
+    expect(seat.locator("#stale")).to_be_hidden()
+
+
+def test_a_killed_service_is_visible_and_its_page_goes_on_after_the_restart(
+    field: Field, service: Service, seat: Page
+) -> None:
+    port = service.address.rpartition(":")[2]
+    service.kill()
+    expect(seat.locator("#stale")).to_be_visible()
+    text = service.town.file.read_text()
+    service.town.file.write_text(text.replace("[alerts]", "[alerts]", 1).replace("port = 0", f"port = {port}"))
+    at = incident(5, now_ms=now_ms())
+    field.order(order(at, steps=chain(at, now_ms()), seq=5))  # the broker keeps it
+    service.start()
+    expect(seat.locator(row(seat, at.incident_id))).to_be_visible()
+    expect(seat.locator("#stale")).to_be_hidden()
+
+
+def test_the_evidence_picture_shows_its_box(field: Field, service: Service, seat: Page) -> None:
+    dispatch(field, evidence_ids=("ev-1",))
+    expect(seat.locator("#pictures")).to_contain_text("on its way")
+    field.picture("cam-01", "ev-1", JPEG, box=(0.25, 0.5, 0.75, 1.0))
+    expect(seat.locator("#pictures .box")).to_have_count(1)
+    wait_until(lambda: bool(seat.evaluate("document.querySelector('#pictures img')?.naturalWidth")))
+    assert seat.evaluate("document.querySelector('#pictures .box').style.left") == "25%"
+
+
+def test_closing_asks_for_a_reason_and_both_languages_are_there(field: Field, service: Service, seat: Page) -> None:
+    alert = dispatch(field)
+    expect(seat.locator(row(seat, alert.incident_id))).to_be_visible()
+    seat.keyboard.press("l")
+    expect(seat.locator("#acknowledge")).to_contain_text("确认收到")
+    seat.keyboard.press("z")
+    seat.get_by_role("button", name="现场已处置").click()
+    expect(seat.locator(row(seat, alert.incident_id))).to_contain_text("已结案")
+    wait_until(lambda: any(d.reason == "现场已处置" for d in field.decisions))
+    seat.reload()
+    expect(seat.locator("h1")).to_contain_text("指挥席")
+
+
+def test_in_a_demo_the_seat_opens_the_page_of_an_officer_with_one_click(
+    field: Field, service: Service, context: BrowserContext, seat: Page
+) -> None:
+    alert: Alert = dispatch(field)
+    with context.expect_page() as opened:
+        seat.get_by_role("link", name="Open their page").click()
+    page = opened.value
+    expect(page.locator(".card")).to_have_count(1)
+    assert page.url.endswith(f"/officer/{alert.person}/")
+    seat.reload()
+    expect(seat.locator("#link")).to_have_attribute("data-state", "live")  # still logged in as the seat
