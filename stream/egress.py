@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 IN_FLIGHT: Final = 256
 FIRST_RESEND_MS: Final = 1_000
-LAST_RESEND_MS: Final = 30_000
+LAST_RESEND_MS: Final = 5_000
 
 
 @dataclass(slots=True)
@@ -36,7 +36,7 @@ class _Order:
 
 
 class Window:
-    """Orders in flight, in the order of the log. Pure: times are arguments.
+    """Orders in flight, in the order of the log. Pure: times are arguments, on a clock that does not jump.
 
     `done` of an order is called once, when it and all before it are stored: what is committed is a prefix.
     """
@@ -105,18 +105,17 @@ class Egress:
             async with self._changed:
                 await self._changed.wait_for(lambda: len(self._window) < IN_FLIGHT)
             seq = event.message.offset + 1
-            now_ms = clock.now_ms()
-            topic, payload = self._sealed(decode_order(event.value), seq, now_ms)
-            self._window.add(seq, topic, payload, event.ack, now_ms=now_ms)
-            self._send_due(now_ms)
+            topic, payload = self._sealed(decode_order(event.value), seq)
+            self._window.add(seq, topic, payload, event.ack, now_ms=clock.mono_ms())
+            self._send_due()
 
-    def _sealed(self, record: OrderRecord, seq: int, now_ms: int) -> tuple[str, bytes]:
-        order = stamped(record, outbox_id=self._log_id, seq=seq, now_ms=now_ms)
+    def _sealed(self, record: OrderRecord, seq: int) -> tuple[str, bytes]:
+        order = stamped(record, outbox_id=self._log_id, seq=seq, now_ms=clock.now_ms())
         topic = topics.order(self._tenant, order.incident.incident_id)
         return topic, self._keys.seal(topic, encode(order), kid=topics.STREAM)
 
-    def _send_due(self, now_ms: int) -> None:
-        for topic, payload in self._window.due(now_ms):
+    def _send_due(self) -> None:
+        for topic, payload in self._window.due(clock.mono_ms()):
             self._publish(topic, payload)
         self._wake.set()
 
@@ -137,11 +136,11 @@ class Egress:
         while True:
             self._wake.clear()
             due_ms = self._window.next_due_ms()
-            wait_s = None if due_ms is None else max(due_ms - clock.now_ms(), 0) / 1000
+            wait_s = None if due_ms is None else max(due_ms - clock.mono_ms(), 0) / 1000
             try:
                 await asyncio.wait_for(self._wake.wait(), wait_s)
             except TimeoutError:
-                self._send_due(clock.now_ms())
+                self._send_due()
 
 
 def stamped(record: OrderRecord, *, outbox_id: str, seq: int, now_ms: int) -> DispatchOrder:

@@ -115,6 +115,7 @@ class Ingest:
         worker: this worker's name: the client id is ``stream-<worker>``.
 
     Attributes:
+        link: the connection, up from `start` on.
         dropped: messages let go unread because too many were waiting; their senders send them again.
     """
 
@@ -138,10 +139,6 @@ class Ingest:
                 topics.ack(gate.tenant, topics.STREAM),
             ),
         )
-
-    def publish(self, topic: str, payload: bytes) -> bool:
-        """Hand `payload` to the connection; False when there is none."""
-        return self.link.publish(topic, payload)
 
     def start(self, egress: Egress) -> None:
         """Begin connecting. `egress` is told of acknowledgements and new connections."""
@@ -195,6 +192,6 @@ class Ingest:
         await self._appender.store(current.records(self._gate, now_ms=clock.now_ms()))
         for sender, reply in current.replies():
             topic = topics.ack(self._gate.tenant, sender)
-            self.publish(topic, self._gate.keys.seal(topic, encode(reply), kid=topics.STREAM))
+            self.link.publish(topic, self._gate.keys.seal(topic, encode(reply), kid=topics.STREAM))
         for message in waiting:
             message.ack()

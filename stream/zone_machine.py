@@ -175,9 +175,7 @@ class ZoneMachine:
     def ticks(self, now_ms: int) -> Iterator[NewRecord]:
         """Give a tick for each partition in which a zone's deadline is due, once until it has come round."""
         for shard in self._shards.values():
-            due = sorted(
-                zone for zone, at_ms in shard.deadlines.items() if at_ms <= now_ms and zone not in shard.ticking
-            )
+            due = {zone for zone, deadline_ms in shard.deadlines.items() if deadline_ms <= now_ms} - shard.ticking
             if due:
                 shard.ticking.update(due)
                 yield new("obs", shard.partition, encode(TickRecord(at_ms=now_ms, zones=tuple(sorted(due)))), now_ms)

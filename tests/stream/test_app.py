@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import secrets
 from collections import Counter
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 from models import topics
 from models.config import FILE, Config, Mqtt, to_toml
 from models.messages import DeadLetter, DecisionKind, Lane, Stage, decode, encode
+from stream.commands import register
 from stream.records import ControlRecord, ObservationRecord, decode_incidents, decode_obs
 from stream.replay import replay
 from tests.conftest import wait_until
@@ -46,6 +48,13 @@ def _stored(stream: StreamProcess) -> Counter[int]:
 
 def _dead(stream: StreamProcess) -> list[DeadLetter]:
     return [decode(record.value or b"", DeadLetter) for record in stream.records("dead")]
+
+
+def _command(*words: str) -> int:
+    parser = argparse.ArgumentParser()
+    register(parser.add_subparsers())
+    arguments = parser.parse_args(words)
+    return int(arguments.run(arguments))
 
 
 def test_what_a_device_saw_is_stored_acknowledged_decided_and_ordered(
@@ -168,7 +177,7 @@ def test_a_decision_that_comes_twice_counts_once(config: Config, listener: Liste
 
 
 def test_what_cannot_be_taken_is_a_dead_letter_and_the_next_message_goes_through(
-    config: Config, listener: Listener, device: TestDevice
+    config: Config, listener: Listener, device: TestDevice, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with running(config) as stream:
         obs = topics.obs("sample", "cam-01")
@@ -188,6 +197,9 @@ def test_what_cannot_be_taken_is_a_dead_letter_and_the_next_message_goes_through
         )
         large = next(letter for letter in _dead(stream) if letter.reason == "too_large")
         assert (large.size_bytes, large.source) == (1 << 20, obs)
+        assert _command("dead", str(config.state / "log.db")) == 0
+        listed = capsys.readouterr().out.splitlines()
+        assert sorted(line.split()[1] for line in listed) == sorted(reasons)
 
 
 def test_a_clock_an_hour_off_does_not_make_a_fire_an_hour_old(
@@ -226,7 +238,9 @@ def test_a_changed_threshold_is_in_force_from_the_next_start_and_only_then_stand
         assert {outcome for *_, outcome in stream.history("seq, outbox_id, lane, outcome")} == {"below"}
 
 
-def test_a_replay_of_the_recorded_log_decides_the_same(config: Config, listener: Listener, device: TestDevice) -> None:
+def test_a_replay_of_the_recorded_log_decides_the_same(
+    config: Config, listener: Listener, device: TestDevice, capsys: pytest.CaptureFixture[str]
+) -> None:
     with running(config) as stream:
         device.send(device.fires(3))
         other = TestDevice(listener, "cam-02")  # another street
@@ -241,6 +255,8 @@ def test_a_replay_of_the_recorded_log_decides_the_same(config: Config, listener:
     assert found.is_same
     assert set(found.incidents) == {order.incident.incident_id for order in listener.orders()}
     assert len(found.orders) == len(stream.records("orders"))
+    assert _command("replay", str(config.state / "log.db"), "--json") == 0
+    assert msgspec.json.decode(capsys.readouterr().out)["same"] is True
 
 
 def test_a_replay_says_what_came_out_differently(config: Config, listener: Listener, device: TestDevice) -> None:
@@ -253,6 +269,7 @@ def test_a_replay_says_what_came_out_differently(config: Config, listener: Liste
     found = replay(path)
     assert not found.is_same
     assert found.orders_differ == ((listener.orders()[0].incident.incident_id, 1),)
+    assert _command("replay", str(path)) == 1
 
 
 def _tamper(path: Path) -> None:
