@@ -23,25 +23,25 @@ from faust.types import StreamT, TopicT
 from models import clock, seal, topics
 from models.errors import StorageError
 from models.seal import Keyring
-from stream import zone_machine
-from stream.admission import Gate
-from stream.append import Appender
-from stream.broker import faust_app
 from stream.control import INCIDENTS, OBS, Contents, Loaded, control_records
-from stream.desk_machine import DeskMachine, desk_revision
+from stream.desk.machine import DeskMachine, desk_revision
 from stream.egress import Egress
 from stream.history import FILE as HISTORY_FILE
 from stream.history import Historian, History
-from stream.ingest import Ingest
+from stream.ingest.admission import Gate
+from stream.ingest.registry import Registry
+from stream.ingest.service import Ingest
 from stream.locate import Locator, warm
-from stream.registry import Registry
-from stream.rows import row_table, write_row
+from stream.log.append import Appender
+from stream.log.engine import faust_app
+from stream.log.file import Partition
+from stream.log.rows import row_table, write_row
+from stream.log.sqlite import SqliteLog
 from stream.runner import Runner
-from stream.sqlite_file import Partition
-from stream.sqlite_log import SqliteLog
 from stream.status import FILE as STATE_FILE
 from stream.status import Counters, StateFile
-from stream.zone_machine import ZoneMachine
+from stream.zones import machine as zone_machine
+from stream.zones.machine import ZoneMachine
 
 log = logging.getLogger(__name__)
 

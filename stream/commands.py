@@ -44,7 +44,7 @@ def _replay(args: argparse.Namespace) -> int:
 
 
 def _dead(args: argparse.Namespace) -> int:
-    from stream.dead import lines
+    from stream.ingest.dead import lines
     from stream.recorded import Recorded
 
     recorded = Recorded(args.log)

@@ -17,12 +17,12 @@ from models.errors import ConfigError, StorageError
 from models.people import People
 from models.places import Places
 from models.thresholds import Thresholds
-from stream.append import new
 from stream.inforce import InForce
+from stream.log.append import new
+from stream.log.file import NewRecord
 from stream.records import ControlRecord, encode
-from stream.rules import Rules
-from stream.sqlite_file import NewRecord
 from stream.world import World
+from stream.zones.rules import Rules
 
 C = TypeVar("C", bound=Content)
 What = Literal["thresholds", "places", "people", "catalogue", "settings"]

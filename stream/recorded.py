@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from models.errors import StorageError
-from stream.sqlite_file import LogFile, Partition, Record
+from stream.log.file import LogFile, Partition, Record
 
 _READ_RECORDS: Final = 500
 _READ_BYTES: Final = 4 << 20

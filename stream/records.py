@@ -101,7 +101,7 @@ class VerdictRecord(Record, frozen=True, kw_only=True, tag="verdict"):
 class Origin(Struct, frozen=True, array_like=True):
     """Where in `obs` something comes from. A crash makes the same origin twice; that counts once.
 
-    `n` is the index of the observation in its record; of a signal, that times `stream.zoneturn.MAX_OUTPUTS`, and a count.
+    `n` is the index of the observation in its record; of a signal, that times `MAX_OUTPUTS`, and a count.
     """
 
     partition: int

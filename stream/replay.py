@@ -14,13 +14,13 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from stream.broker import CONTROL_TOPIC
 from stream.control import Contents
-from stream.desk_machine import DeskMachine
+from stream.desk.machine import DeskMachine
+from stream.log.engine import CONTROL_TOPIC
+from stream.log.file import NewRecord
 from stream.recorded import Recorded
 from stream.records import OrderRecord, Origin, SignalRecord, decode_incidents, decode_order
-from stream.sqlite_file import NewRecord
-from stream.zone_machine import ZoneMachine
+from stream.zones.machine import ZoneMachine
 
 
 class Order(Struct, frozen=True, kw_only=True):

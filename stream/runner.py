@@ -21,9 +21,9 @@ import faust
 
 from models import clock
 from models.errors import StorageError
-from stream.append import Appender, Outflow
-from stream.rows import RowTable, write_row
-from stream.sqlite_file import NewRecord
+from stream.log.append import Appender, Outflow
+from stream.log.file import NewRecord
+from stream.log.rows import RowTable, write_row
 
 log = logging.getLogger(__name__)
 

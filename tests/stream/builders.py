@@ -17,8 +17,8 @@ from models.people import Authority, May, People, Person, Post, Role, Unit, Unit
 from models.places import Cell, CellKind, Device, DeviceKind, Line, LineKind, Node, NodeKind, Places, Zone
 from models.thresholds import Thresholds
 from stream.records import Located, ObservationRecord, TimeSource
-from stream.rules import Rules
 from stream.world import World
+from stream.zones.rules import Rules
 
 T0 = 1_780_000_000_000
 """A Friday afternoon in Shanghai, when everybody of `people` is on duty."""

@@ -35,8 +35,8 @@ from models.messages import (
     encode,
 )
 from models.seqset import to_ranges
+from stream.log.file import Record
 from stream.recorded import Recorded
-from stream.sqlite_file import Record
 from tests.conftest import wait_until
 
 M = TypeVar("M", bound=Message)

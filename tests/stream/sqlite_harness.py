@@ -13,12 +13,12 @@ from faust.tables.manager import TableManager
 from faust.transport.drivers import TRANSPORTS
 from faust.types import EventT
 
-from stream.sqlite_file import NewRecord, Partition
-from stream.sqlite_log import SqliteLog
+from stream.log.file import NewRecord, Partition
+from stream.log.sqlite import SqliteLog
 
 _T = TypeVar("_T")
 PATIENCE_S = 20.0
-TRANSPORTS.aliases.setdefault("sqlite", "stream.sqlite_transport:Transport")
+TRANSPORTS.aliases.setdefault("sqlite", "stream.log.transport:Transport")
 
 
 class EagerTables(TableManager):

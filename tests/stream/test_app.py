@@ -274,7 +274,7 @@ def test_a_replay_says_what_came_out_differently(config: Config, listener: Liste
 
 def _tamper(path: Path) -> None:
     """Change the lead post in the recorded order."""
-    from stream.sqlite_file import LogFile, Partition
+    from stream.log.file import LogFile, Partition
 
     file = LogFile(path)
     (record,) = file.read(Partition("orders", 0), 0, max_records=10, max_bytes=1 << 20)

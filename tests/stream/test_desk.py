@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from models.geo import PointE7
 from models.messages import Decision, DecisionKind, DispatchOrder, Priority, Stage, Timeline
-from stream.desk import Desk
-from stream.deskrow import META, CaseRow, MetaRow
+from stream.desk.desk import Desk
+from stream.desk.row import META, CaseRow, MetaRow
 from stream.records import (
     ControlRecord,
     DecisionRecord,
@@ -26,7 +26,7 @@ from stream.records import (
     TickRecord,
     VerdictRecord,
 )
-from stream.zones import ZoneRow, reduce_record
+from stream.zones.reducer import ZoneRow, reduce_record
 from tests.stream import builders as b
 from tests.stream.builders import T0, at
 

@@ -10,9 +10,10 @@ from models.content import Content
 from models.errors import Reason, StorageError
 from models.messages import DeadLetter, Decision, DecisionKind, Stage, decode
 from stream.control import INCIDENTS, Contents, Settings, What
-from stream.desk import Desk
-from stream.desk_machine import DeskMachine
-from stream.deskrow import META
+from stream.desk.desk import Desk
+from stream.desk.machine import DeskMachine
+from stream.desk.row import META
+from stream.log.file import NewRecord
 from stream.records import (
     ControlRecord,
     DecisionRecord,
@@ -24,7 +25,6 @@ from stream.records import (
     decode_order,
     encode,
 )
-from stream.sqlite_file import NewRecord
 
 NOW_MS = 1_780_000_000_000
 CITY = city.generate(8)

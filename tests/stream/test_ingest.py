@@ -25,11 +25,11 @@ from models.messages import (
 )
 from models.places import Device, DeviceKind, Places, Zone
 from models.seal import Keyring
-from stream.admission import Arrival, Gate, event_time, locate_moving, take
-from stream.dead import HEAD_BYTES, dead_letter, lines
-from stream.ingest import Round
+from stream.ingest.admission import Arrival, Gate, event_time, locate_moving, take
+from stream.ingest.dead import HEAD_BYTES, dead_letter, lines
+from stream.ingest.registry import Registry, partition_of
+from stream.ingest.service import Round
 from stream.records import Located, ObservationRecord, TimeSource, decode_obs
-from stream.registry import Registry, partition_of
 
 NOW_MS = 1_780_000_000_000
 POINT = (1_065_000_000, 295_000_000)

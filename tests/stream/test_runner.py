@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from models.errors import StorageError
-from stream import append
-from stream.append import Appender, Outflow, new
-from stream.sqlite_file import NewRecord, Partition
-from stream.sqlite_log import SqliteLog
+from stream.log import append
+from stream.log.append import Appender, Outflow, new
+from stream.log.file import NewRecord, Partition
+from stream.log.sqlite import SqliteLog
 
 
 class _Disk:
@@ -72,7 +72,7 @@ def test_a_full_disk_is_said_once_and_tried_until_it_has_room(tmp_path: Path, ca
         assert await disk.values() == [b"a", b"b"]
 
     _with_disk(tmp_path, scenario)
-    said = [record.getMessage() for record in caplog.records if record.name == "stream.append"]
+    said = [record.getMessage() for record in caplog.records if record.name == "stream.log.append"]
     assert said == ["nothing can be stored, so nothing is acknowledged: the disk is full", "storing again"]
 
 

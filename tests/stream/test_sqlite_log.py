@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from models.errors import StorageError
-from stream.sqlite_file import SCHEMA_VERSION, LogFile, NewRecord, Partition, decode_headers, encode_headers
-from stream.sqlite_log import SqliteLog
+from stream.log.file import SCHEMA_VERSION, LogFile, NewRecord, Partition, decode_headers, encode_headers
+from stream.log.sqlite import SqliteLog
 from tests.stream.sqlite_harness import PATIENCE_S, numbered, opened, run, values
 
 OBS = Partition("obs", 0)
@@ -19,8 +19,8 @@ OBS = Partition("obs", 0)
 APPENDER = """
 import asyncio, sys
 from pathlib import Path
-from stream.sqlite_file import NewRecord
-from stream.sqlite_log import SqliteLog
+from stream.log.file import NewRecord
+from stream.log.sqlite import SqliteLog
 
 async def main(path, name, count, batch):
     log = SqliteLog(Path(path))

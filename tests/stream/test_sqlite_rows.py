@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from models.errors import StorageError
-from stream.rows import RowTable, row_table, write_row
-from stream.sqlite_file import NewRecord, Partition
+from stream.log.file import NewRecord, Partition
+from stream.log.rows import RowTable, row_table, write_row
 from tests.stream.sqlite_harness import PATIENCE_S, collect, make_app, opened, run, running, take
 
 CHANGELOG = "watch-zones-changelog"

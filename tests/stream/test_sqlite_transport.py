@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import StorageError
-from stream.rows import row_table, store
-from stream.sqlite_consumer import Prefix
-from stream.sqlite_file import NewRecord, Partition
+from stream.log.consumer import Prefix
+from stream.log.file import NewRecord, Partition
+from stream.log.rows import row_table, store
 from tests.stream.sqlite_harness import PATIENCE_S, collect, make_app, numbered, opened, run, running, take
 
 OBS = Partition("obs", 0)
@@ -210,7 +210,7 @@ def test_a_record_whose_agent_raised_is_not_committed_and_comes_again(path: Path
 
 def test_a_second_process_appends_and_the_agent_sees_it(path: Path) -> None:
     script = (
-        "import asyncio, sys; from pathlib import Path; from stream.sqlite_log import SqliteLog, NewRecord\n"
+        "import asyncio, sys; from pathlib import Path; from stream.log.sqlite import SqliteLog, NewRecord\n"
         "async def main():\n"
         "    log = SqliteLog(Path(sys.argv[1]))\n"
         "    await log.append([NewRecord('obs', 1, b'from afar', 1)])\n"

@@ -12,8 +12,8 @@ from models.content import Content
 from models.errors import Reason, StorageError
 from models.messages import DeadLetter, Lane, Observation, decode
 from models.places import Places
-from stream import zone_machine
 from stream.control import OBS, Contents, Settings, What
+from stream.log.file import NewRecord
 from stream.records import (
     ControlRecord,
     HistoryRecord,
@@ -28,9 +28,9 @@ from stream.records import (
     decode_obs,
     encode,
 )
-from stream.sqlite_file import NewRecord
-from stream.zone_machine import PartitionRow, ZoneMachine, meta_key, revision
-from stream.zones import reduce_record
+from stream.zones import machine as zone_machine
+from stream.zones.machine import PartitionRow, ZoneMachine, meta_key, revision
+from stream.zones.reducer import reduce_record
 from tests.stream.rig import THRESHOLDS, detection
 
 NOW_MS = 1_780_000_000_000

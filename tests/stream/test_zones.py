@@ -25,8 +25,8 @@ from stream.records import (
     TimeSource,
     VerdictRecord,
 )
-from stream.rules import Rules
-from stream.zones import MAX_OUTPUTS, ZoneRow, next_deadline_ms, reduce_record
+from stream.zones.reducer import MAX_OUTPUTS, ZoneRow, next_deadline_ms, reduce_record
+from stream.zones.rules import Rules
 from tests.stream import builders as b
 from tests.stream.builders import T0
 

@@ -18,8 +18,9 @@ from stream.records import (
     SignalRecord,
     VerdictRecord,
 )
-from stream.rules import Judgement, Level, Rules
-from stream.signals import (
+from stream.zones.row import ActiveSignal, Escalation, Hit, Machine, ZoneRow
+from stream.zones.rules import Judgement, Level, Rules
+from stream.zones.signals import (
     alone_reason,
     evidence_id_of,
     hit_of,
@@ -29,7 +30,6 @@ from stream.signals import (
     timeline_of,
     with_rise,
 )
-from stream.zonerow import ActiveSignal, Escalation, Hit, Machine, ZoneRow
 
 TELL_MS: Final = 1_000
 """A signal tells of further evidence at most once in so long."""

@@ -11,14 +11,14 @@ from msgspec.structs import replace
 
 from models.errors import StorageError
 from models.messages import encode as encode_message
-from stream.append import new
 from stream.control import NEWEST, Contents
-from stream.dead import dead_letter, rule_failed
-from stream.desk import Applied, Desk
-from stream.deskrow import META, CaseRow, MetaRow
+from stream.desk.desk import Applied, Desk
+from stream.desk.row import META, CaseRow, MetaRow
+from stream.ingest.dead import dead_letter, rule_failed
+from stream.log.append import new
+from stream.log.file import NewRecord
 from stream.records import ControlRecord, IncidentsLog, TickRecord, decode_incidents, encode
 from stream.runner import Row
-from stream.sqlite_file import NewRecord
 from stream.world import World
 
 log = logging.getLogger(__name__)

@@ -13,11 +13,11 @@ from faust.types import TP, ConsumerMessage, Message
 from mode import ServiceT
 
 from models.errors import StorageError
-from stream.sqlite_file import Partition, Record, decode_headers
-from stream.sqlite_log import SqliteLog
+from stream.log.file import Partition, Record, decode_headers
+from stream.log.sqlite import SqliteLog
 
 if TYPE_CHECKING:
-    from stream.sqlite_transport import Transport
+    from stream.log.transport import Transport
 
 _MAX_POLL_RECORDS = 500
 _YIELD_EVERY = 50  # records handed over without a break: the agents and the links want their turn

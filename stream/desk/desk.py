@@ -13,10 +13,20 @@ from msgspec.structs import replace
 
 from models.messages import DecisionKind, Incident, Stage
 from models.seqset import SeqSet
-from stream.cases import changes, counted, first_incident, is_weighty, joined, member, near, needs_new_chain, turned
-from stream.deskrow import META, Case, CaseRow, Meta, MetaRow, read_rows
+from stream.desk.cases import (
+    changes,
+    counted,
+    first_incident,
+    is_weighty,
+    joined,
+    member,
+    near,
+    needs_new_chain,
+    turned,
+)
+from stream.desk.orders import matched_order, next_order
+from stream.desk.row import META, Case, CaseRow, Meta, MetaRow, read_rows
 from stream.inforce import InForce
-from stream.orders import matched_order, next_order
 from stream.records import (
     ControlRecord,
     DecisionRecord,

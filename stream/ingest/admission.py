@@ -16,8 +16,8 @@ from models.errors import MessageError, Reason
 from models.geo import PointE7, point_e7
 from models.messages import MAX_PAYLOAD_BYTES, Ack, Decision, Observation, ObservationBatch, Quality
 from models.seal import Keyring
+from stream.ingest.registry import FIXED_RADIUS_M, Registry, Site
 from stream.records import Located, TimeSource
-from stream.registry import FIXED_RADIUS_M, Registry, Site
 
 MAX_AHEAD_MS: Final = 5 * 60_000
 """A device's own time further ahead of ours than this is not believed."""

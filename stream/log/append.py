@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from models.errors import StorageError
-from stream.sqlite_file import NewRecord
+from stream.log.file import NewRecord
 
 log = logging.getLogger(__name__)
 

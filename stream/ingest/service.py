@@ -19,13 +19,13 @@ from models.errors import MessageError
 from models.link import Link
 from models.messages import VERSION, Ack, Decision, encode
 from models.seqset import to_ranges
-from stream.admission import Arrival, Gate, check_size, locate_moving, take
-from stream.append import Appender, new
-from stream.dead import dead_letter
 from stream.egress import Egress
+from stream.ingest.admission import Arrival, Gate, check_size, locate_moving, take
+from stream.ingest.dead import dead_letter
+from stream.log.append import Appender, new
+from stream.log.file import NewRecord
 from stream.records import DecisionRecord, Located, ObservationRecord
 from stream.records import encode as encode_record
-from stream.sqlite_file import NewRecord
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from models import ids
 from models.messages import Detection, Observation, Reading, Stage, Timeline
 from stream.records import Located
-from stream.rules import Judgement, Level
-from stream.zonerow import MAX_PICTURES, ActiveSignal, Hit, Machine
+from stream.zones.row import MAX_PICTURES, ActiveSignal, Hit, Machine
+from stream.zones.rules import Judgement, Level
 
 
 def raised(located: Located, judged: Judgement, enough: tuple[Hit, ...], tenant: str) -> ActiveSignal:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 from models.errors import StorageError
-from stream.sqlite_file import LogFile, NewRecord, Partition, Record, Topic
+from stream.log.file import LogFile, NewRecord, Partition, Record, Topic
 
 _T = TypeVar("_T")
 _logger = logging.getLogger(__name__)

@@ -19,9 +19,9 @@ from stream.records import (
     TickRecord,
     VerdictRecord,
 )
-from stream.rules import Rules
-from stream.zonerow import ZoneRow, next_deadline_ms
-from stream.zoneturn import MAX_OUTPUTS, Turn
+from stream.zones.row import ZoneRow, next_deadline_ms
+from stream.zones.rules import Rules
+from stream.zones.turn import MAX_OUTPUTS, Turn
 
 __all__ = ["MAX_OUTPUTS", "Reduced", "ZoneRow", "next_deadline_ms", "reduce_record"]
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 from faust.transport import base
 from faust.types import TP, HeadersArg, RecordMetadata
 
-from stream.sqlite_file import NewRecord, encode_headers
+from stream.log.file import NewRecord, encode_headers
 
 if TYPE_CHECKING:
-    from stream.sqlite_transport import Transport
+    from stream.log.transport import Transport
 
 
 class Producer(base.Producer):

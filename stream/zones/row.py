@@ -1,4 +1,4 @@
-"""What a zone remembers: one row, one changelog record. Values only; `stream.zones` says what happens to them."""
+"""What a zone remembers: one row, one changelog record. Values only; `reducer.py` says what happens to them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from msgspec import Struct
 from models.catalogue import Signal as Meaning
 from models.messages import Stage, Timeline
 from models.seqset import SeqSet
-from stream.rules import Judgement, Level
+from stream.zones.rules import Judgement, Level
 
 MAX_HITS: Final = 64
 """Hits kept per device and label; more only where the rule asks for more."""

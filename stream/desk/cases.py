@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from models.catalogue import Catalogue, Category
 from models.geo import distance_m, point_e7, to_degrees
 from models.messages import Incident, Position, Stage, Timeline
-from stream.deskrow import Case, Member
+from stream.desk.row import Case, Member
 from stream.records import SignalKind, SignalRecord
 from stream.world import World
 

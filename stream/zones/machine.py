@@ -13,10 +13,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from models.messages import encode as encode_message
-from stream.append import new
 from stream.control import NEWEST, Contents
-from stream.dead import dead_letter, rule_failed
 from stream.inforce import InForce
+from stream.ingest.dead import dead_letter, rule_failed
+from stream.log.append import new
+from stream.log.file import NewRecord
 from stream.records import (
     ControlRecord,
     HistoryRecord,
@@ -27,10 +28,9 @@ from stream.records import (
     decode_obs,
     encode,
 )
-from stream.rules import Rules
 from stream.runner import Row
-from stream.sqlite_file import NewRecord
-from stream.zones import Reduced, ZoneRow, next_deadline_ms, reduce_record
+from stream.zones.reducer import Reduced, ZoneRow, next_deadline_ms, reduce_record
+from stream.zones.rules import Rules
 
 log = logging.getLogger(__name__)
 

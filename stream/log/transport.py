@@ -15,9 +15,9 @@ from aiokafka.partitioner import DefaultPartitioner
 from faust.transport import base
 
 from models.errors import StorageError
-from stream.sqlite_consumer import Consumer
-from stream.sqlite_log import SqliteLog
-from stream.sqlite_producer import Producer
+from stream.log.consumer import Consumer
+from stream.log.producer import Producer
+from stream.log.sqlite import SqliteLog
 
 _Partitioner = Callable[[bytes | None, Sequence[int], Sequence[int]], int]
 

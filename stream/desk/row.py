@@ -1,4 +1,4 @@
-"""What the desk remembers: one row per open incident, and one of its own. Values only; `stream.desk` changes them."""
+"""What the desk remembers: one row per open incident, and one of its own. Values only; `desk.py` changes them."""
 
 from __future__ import annotations
 

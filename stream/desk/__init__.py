@@ -1,0 +1,1 @@
+"""The desk: one incident of many signals, matched and ordered."""

@@ -1,0 +1,1 @@
+"""The zone reducer: from observations to pre-alarms and alarms."""
