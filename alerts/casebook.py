@@ -35,6 +35,7 @@ ENDING: Final = frozenset({DecisionKind.CLEAR, DecisionKind.CLOSE, DecisionKind.
 REFUSED: Final = "STALE_DECISION"
 """Reason of an order that answers a decision which the stream did not take."""
 _ANSWERS: Final = frozenset({ReceiptKind.ACCEPTED, ReceiptKind.DECLINED})
+_SEEN: Final = frozenset({DecisionKind.ACKNOWLEDGE, DecisionKind.CONFIRM})
 _RANK: Final = {Stage.RESTORED: 0, Stage.PRE_ALARM: 1, Stage.ALARM: 2}
 
 
@@ -148,7 +149,7 @@ class Case(Struct, frozen=True, kw_only=True):
         """Stage times of the way to the first alert; ours are: stored, sent, first accept or acknowledge."""
         sent = [telling.sent_ms for telling in self.tellings.values() if telling.sent_ms is not None]
         acked = [telling.first(ReceiptKind.ACCEPTED) for telling in self.tellings.values()]
-        acked += [at for at, decision in self.decisions if decision.kind is DecisionKind.ACKNOWLEDGE]
+        acked += [at for at, decision in self.decisions if decision.kind in _SEEN]
         return replace(
             self.opening,
             stored_ms=self.revisions[0][1],
@@ -221,6 +222,9 @@ def _decided(case: Case, decision: Decision, at_ms: int) -> Case:
     case = replace(case, decisions=(*case.decisions, (at_ms, decision)))
     if decision.kind is DecisionKind.ACKNOWLEDGE:
         return replace(case, acknowledged=(at_ms, case.order.incident.stage))
+    if decision.kind is DecisionKind.CONFIRM:
+        # Who says that it is real need not be rung for the alarm that this makes.
+        return replace(case, acknowledged=(at_ms, Stage.ALARM))
     if decision.kind in ENDING and case.is_open:
         return replace(case, shut=(*case.shut, (at_ms, None)))
     if decision.kind is DecisionKind.REOPEN and not case.is_open:

@@ -210,6 +210,12 @@ class Office:
         is_new = telling.sent is None or is_news(case, telling)
         return (case, telling) if case.is_open and (is_new or not is_reached) else None
 
+    def touched(self, entries: Sequence[Entry]) -> list[Case]:
+        """Return the cases that `entries` changed, as they are now, those that were merged into others included."""
+        ids = dict.fromkeys(entry.incident_id for entry in entries if entry.incident_id in self.book.cases)
+        ids |= dict.fromkeys(alias for incident_id in list(ids) for alias in self._absorbed_by(incident_id))
+        return [self.book.cases[incident_id] for incident_id in ids]
+
     async def wait_beyond(self, seq: int, timeout_s: float) -> bool:
         """Wait until an entry with a number above `seq` is on disk; False if none is after `timeout_s`."""
         if self.stored_seq > seq:

@@ -51,7 +51,7 @@ async def serve(config: Config) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     office = Office(ledger, names)
     dispatcher = Dispatcher(config, keys, office)
-    center = Center(office, logins, dispatcher.health, map_of(names.places), config.alerts.demo_logins)
+    center = Center(office, dispatcher, logins, map_of(names.places), config.alerts.demo_logins)
     app = make_app(center)
     server = _Server(_uvicorn_config(app))
     parts = {
@@ -74,6 +74,8 @@ async def _until_stopped(stop: asyncio.Event, office: Office, parts: set[asyncio
     waiting: set[asyncio.Future[Any]] = {stopped, office.failed, *parts}
     while not stopped.done():
         done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if office.failed.done():
+            office.failed.result()
         for part in done:
             part.result()
     log.info("stopping")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from litestar.di import NamedDependency
 
-from alerts.dispatcher import Health
+from alerts.dispatcher import Dispatcher
 from alerts.office import Office
 from alerts.web.logins import Logins
 from alerts.web.places import Map
@@ -17,14 +17,13 @@ class Center:
     """The running service as its pages see it.
 
     Attributes:
-        health: what devices last said of themselves, by id; the dispatcher keeps it.
         city: the map.
         demo_logins: the seat may open an officer's page.
     """
 
     office: Office
+    dispatcher: Dispatcher
     logins: Logins
-    health: dict[str, Health]
     city: Map
     demo_logins: bool
 

@@ -85,9 +85,7 @@ async def officer_feed(request: Http, center: TheCenter, person: FromPath[str], 
     office = center.office
 
     def render(entries: Sequence[Entry]) -> AlertNews | None:
-        touched = dict.fromkeys(entry.incident_id for entry in entries)
-        cases = [office.book.cases[incident] for incident in touched if incident in office.book.cases]
-        own = tuple(_own(office, person, cases))
+        own = tuple(_own(office, person, office.touched(entries)))
         return AlertNews(now_ms=office.now_ms(), alerts=own) if own else None
 
     return feed(office, cursor_of(request, cursor), render)

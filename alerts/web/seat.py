@@ -23,7 +23,7 @@ from alerts.web.center import TheCenter
 from alerts.web.feed import Cursor, cursor_of, feed
 from alerts.web.logins import SEAT, home
 from alerts.web.pages import page
-from alerts.web.views import CaseView, DeviceView, View, case_view, device_view
+from alerts.web.views import CaseView, HealthView, View, case_view, device_view
 from models.messages import DecisionKind
 
 Http = Request[object, object, State]
@@ -124,14 +124,13 @@ async def seat_feed(request: Http, center: TheCenter, cursor: Cursor = None) -> 
     office = center.office
 
     def render(entries: Sequence[Entry]) -> News:
-        touched = {entry.incident_id: None for entry in entries if entry.incident_id in office.book.cases}
         return News(
             now_ms=office.now_ms(),
             entries=tuple(
                 Happened(seq=e.seq, at_ms=e.at_ms, kind=e.kind, incident_id=e.incident_id, actor=e.actor)
                 for e in entries
             ),
-            cases=tuple(_view(office, office.book.cases[incident_id]) for incident_id in touched),
+            cases=tuple(_view(office, case) for case in office.touched(entries)),
         )
 
     return feed(office, cursor_of(request, cursor), render)
@@ -149,10 +148,16 @@ async def seat_places(center: TheCenter) -> Response[bytes]:
     return Response(center.city.geojson, media_type="application/geo+json")
 
 
-@get("/api/devices", opt={"for": "seat"})
-async def devices(center: TheCenter) -> list[DeviceView]:
-    """Return what the devices last said of themselves."""
-    return [device_view(device_id, heard) for device_id, heard in sorted(center.health.items())]
+@get("/api/health", opt={"for": "seat"})
+async def health(center: TheCenter) -> HealthView:
+    """Return whether anything can come in at all, and what the devices last said of themselves."""
+    heard = sorted(center.dispatcher.health.items())
+    return HealthView(
+        now_ms=center.office.now_ms(),
+        broker_up=center.dispatcher.link.connected,
+        refused=sum(center.dispatcher.refused.values()),
+        devices=tuple(device_view(device_id, health) for device_id, health in heard),
+    )
 
 
 @get("/api/summary", opt={"for": "seat"})
@@ -184,7 +189,7 @@ router = Router(
         seat_feed,
         seat_evidence,
         seat_places,
-        devices,
+        health,
         summary,
         demo_officer,
     ],

@@ -159,6 +159,20 @@ class DeviceView(View, frozen=True, kw_only=True):
     outbox_depth: int | None
 
 
+class HealthView(View, frozen=True, kw_only=True):
+    """How the way in is.
+
+    Attributes:
+        broker_up: false: no new alert can arrive, however calm the page looks.
+        refused: messages that were not taken, of all reasons.
+    """
+
+    now_ms: int
+    broker_up: bool
+    refused: int
+    devices: tuple[DeviceView, ...]
+
+
 def device_view(device_id: str, health: Health) -> DeviceView:
     """Return the health of a device as the map shows it."""
     beat, status = health.heartbeat, health.status

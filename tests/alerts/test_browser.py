@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
+import msgspec
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from alerts.web import assets
 from models.clock import now_ms
+from models.config import to_toml
 from models.messages import Alert
 from tests.alerts.field import Field, Service
 from tests.alerts.test_service import dispatch
-from tests.alerts.town import chain, incident, order
-from tests.conftest import wait_until
+from tests.alerts.town import Town, chain, incident, order
+from tests.conftest import embedded_broker, wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -188,3 +191,21 @@ def test_in_a_demo_the_seat_opens_the_page_of_an_officer_with_one_click(
     assert page.url.endswith(f"/officer/{alert.person}/")
     seat.reload()
     expect(seat.locator("#link")).to_have_attribute("data-state", "live")  # still logged in as the seat
+
+
+def test_a_broker_that_is_gone_cannot_look_like_a_quiet_day(
+    town: Town, tmp_path: Path, context: BrowserContext
+) -> None:
+    with embedded_broker(tmp_path / "short-lived") as mqtt:
+        config = msgspec.structs.replace(town.config, mqtt=mqtt)
+        town.file.write_bytes(to_toml(config))
+        service = Service(Town(config, town.keys))
+        service.start()
+        page = open_page(context, service.ready["seat_login"])
+        wait_until(lambda: "connected to" in service.log.read_text())
+        expect(page.locator("#stale")).to_be_hidden()
+    with service.client("seat") as seat:
+        wait_until(lambda: not seat.get("/api/health").json()["broker_up"])
+    expect(page.locator("#stale")).to_contain_text("broker is down", timeout=12_000)
+    page.close()
+    assert service.stop() == 0

@@ -167,6 +167,30 @@ def test_who_hands_a_case_back_sets_the_clocks_going_again() -> None:
     assert people(desk.wait(T0 + 4 * MIN)) == ["c"]
 
 
+def test_once_somebody_has_the_case_a_decline_asks_nobody_else() -> None:
+    desk, _ = opened(step(0, "a", "b"), step(1, "c", "d"), step(2, "e", after_ms=3 * MIN))
+    desk.say("c", ReceiptKind.ACCEPTED)
+    assert desk.say("a", ReceiptKind.DECLINED) == []
+    both, _ = opened(
+        step(0, "a", "c", at_once=True), step(1, "e", after_ms=3 * MIN), co_tellings=(candidate("p", "x"),)
+    )
+    both.say("x", ReceiptKind.ACCEPTED)
+    both.say("a", ReceiptKind.DECLINED)
+    assert both.say("c", ReceiptKind.DECLINED) == []
+
+
+def test_an_order_that_comes_again_is_no_entry_and_an_older_one_changes_no_step() -> None:
+    desk, _ = opened(step(0, "a"))
+    first = desk.case.order
+    desk.submit(order(first.incident, steps=(step(0, "a"), step(1, "c", after_ms=MIN)), revision=3))
+    entries = len(desk.entries)
+    assert desk.submit(first) == []
+    assert len(desk.entries) == entries
+    desk.submit(order(first.incident, steps=(step(0, "z"),), revision=2))
+    assert desk.case.order.revision == 3
+    assert people(desk.wait(T0 + MIN)) == ["c"]
+
+
 def test_who_is_off_duty_at_sending_time_is_skipped() -> None:
     gone = candidate("post-a", "a", duty=(0, T0))
     not_yet = candidate("post-b", "b", duty=(T0 + MIN, 1 << 52))
@@ -180,6 +204,14 @@ def test_the_acknowledge_of_the_seat_stops_the_clock_of_the_seat_alone() -> None
     desk.decide(DecisionKind.ACKNOWLEDGE)
     assert Clock.SEAT not in {wait.clock for wait in desk.plan(desk.case.incident_id).wait}
     assert people(desk.wait(T0 + 3 * MIN)) == ["c"]
+
+
+def test_who_confirms_an_alarm_is_not_rung_for_it() -> None:
+    desk, _ = opened(step(0, "a"))
+    desk.decide(DecisionKind.CONFIRM)
+    at = replace(desk.case.order.incident, stage=Stage.ALARM, priority=Priority.P1)
+    desk.submit(order(at, steps=(step(0, "a", at_once=True),), revision=2))
+    assert desk.case.is_acknowledged
 
 
 def test_offsets_run_from_the_first_revision_that_has_the_step() -> None:

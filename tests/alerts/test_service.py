@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from alerts.entries import Draft, Kind, Stored
 from alerts.ledger import Ledger
 from alerts.summary import summary
 from models import topics
@@ -137,3 +138,18 @@ def test_a_port_that_is_taken_is_named_with_its_remedy(service: Service, town: T
     second = Service(town)
     with pytest.raises(AssertionError, match=r"alerts\.port: .* cannot be listened on"):
         second.start()
+
+
+def test_a_ledger_that_cannot_be_written_ends_the_process_with_one_sentence(
+    field: Field, service: Service, town: Town
+) -> None:
+    rival = Ledger.open(f"sqlite:///{town.config.state / 'alerts.db'}", now_ms=now_ms())
+    rival.append([Draft(kind=Kind.DECISION_STORED, body=Stored(ranges=()))], now_ms())
+    rival.close()
+    at = incident(now_ms=now_ms())
+    field.order(order(at, steps=chain(at, now_ms())))
+    assert service.process is not None
+    assert service.process.wait(timeout=15) == 1
+    assert "gridwarden: the ledger cannot be written" in service.log.read_text()
+    assert not stored(field, 1)
+    assert not field.alerts

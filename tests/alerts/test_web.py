@@ -10,14 +10,16 @@ from typing import Any
 import httpx
 import pytest
 
-from alerts.dispatcher import Health
+from alerts.dispatcher import Dispatcher, Health
 from alerts.ledger import Ledger
 from alerts.office import Office
 from alerts.web.app import make_litestar
 from alerts.web.center import Center
 from alerts.web.logins import Logins
 from alerts.web.places import map_of
+from models.config import Config
 from models.messages import Status
+from models.seal import Keyring
 from tests.alerts.field import Field, Service
 from tests.alerts.test_service import JPEG, dispatch
 from tests.alerts.town import Town, city_names
@@ -46,7 +48,7 @@ def test_without_a_login_nothing_answers_but_the_login_page(field: Field, servic
             f"/api/incidents/{alert.incident_id}",
             "/api/feed",
             "/api/places",
-            "/api/devices",
+            "/api/health",
             "/api/summary",
             "/api/evidence/ev-1",
             f"/demo/officer/{alert.person}",
@@ -172,6 +174,20 @@ def test_the_feed_gives_everything_missed_in_order_after_a_drop(field: Field, se
     assert orders == missed
 
 
+def test_a_merge_is_told_for_the_case_that_is_gone_too(field: Field, service: Service) -> None:
+    first = dispatch(field, 1)
+    with service.client("seat") as seat:
+        cursor = seat.get("/api/incidents").json()["cursor"]
+        dispatch(field, 2, device="cam-02", aliases=(first.incident_id,))
+        with seat.stream("GET", f"/api/feed?cursor={cursor}") as feed:
+            states: dict[str, str] = {}
+            for _, news in events(feed):
+                states |= {case["incident_id"]: case["state"] for case in news["cases"]}
+                if first.incident_id in states:
+                    break
+    assert states[first.incident_id] == "merged"
+
+
 def test_the_feed_goes_on_from_its_cursor_after_a_restart_of_the_service(field: Field, service: Service) -> None:
     first = dispatch(field, 1)
     with service.client("seat") as seat, seat.stream("GET", "/api/feed?cursor=0") as feed:
@@ -208,7 +224,9 @@ def test_too_large_a_body_is_refused(service: Service) -> None:
 def test_every_route_says_for_whom_it_is(tmp_path: Path) -> None:
     async def audiences() -> dict[str, object]:
         office = Office(Ledger.open(f"sqlite:///{tmp_path / 'a.db'}", now_ms=1), city_names())
-        app = make_litestar(Center(office, Logins({}), {}, map_of(city_names().places), demo_logins=False))
+        dispatcher = Dispatcher(Config(tenant="t"), Keyring({}), office)
+        center = Center(office, dispatcher, Logins({}), map_of(city_names().places), demo_logins=False)
+        app = make_litestar(center)
         office.ledger.close()
         handlers = [(route, handler) for route in app.routes for handler in getattr(route, "route_handlers", [])]
         ours = [(route, handler) for route, handler in handlers if handler.http_methods != {"OPTIONS"}]

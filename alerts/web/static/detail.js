@@ -104,7 +104,12 @@ export class CaseDetail {
   }
 
   #told(one) {
-    const rows = one.tellings.map((telling) => this.#telling(telling));
+    const rows = one.tellings.filter((telling) => !telling.seat).map((telling) => this.#telling(telling));
+    const seat = one.tellings.filter((telling) => telling.seat);
+    if (seat.length) {
+      const names = seat.map((telling) => `${pick(telling.person_name)} (${pick(telling.post_name)})`);
+      rows.push(h("li", { class: "telling" }, h("span", { class: "level" }, t("commandSeat")), h("span", { class: "seats" }, names.join(lang() === "zh" ? "、" : ", "))));
+    }
     $("told").replaceChildren(...(rows.length ? rows : [h("li", { class: "dim" }, t("nobodyTold"))]));
   }
 
@@ -115,7 +120,7 @@ export class CaseDetail {
     ];
     const last = telling.answer ?? steps.at(-1).kind;
     return h("li", { class: `telling ${telling.answer ?? ""}` },
-      h("span", { class: "level" }, telling.seat ? t("commandSeat") : t("step", { n: telling.step })),
+      h("span", { class: "level" }, t("step", { n: telling.step })),
       h("div", { class: "person" }, h("strong", {}, pick(telling.person_name)), h("span", {}, pick(telling.post_name))),
       h("span", { class: `chip ${last}` }, tell("mark", last)),
       h("ul", { class: "reasons" },

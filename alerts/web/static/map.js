@@ -1,7 +1,7 @@
 /** The city as it lies in the config: no tiles, no other server. */
 
 /* global L */
-import { h } from "./dom.js";
+import { h, span } from "./dom.js";
 import { pick, t } from "./i18n.js";
 
 const STYLE = {
@@ -14,6 +14,8 @@ const STYLE = {
 };
 const ANSWERS = { accepted: "#35d07f", declined: "#7d8896", none: "#35b6ff" };
 export const PRIORITY = { P1: "#ff4d57", P2: "#ffa024", P3: "#4fb0ff", P4: "#9aa7b6" };
+const DEVICE = { live: "#35d0c8", silent: "#ff4d57", unknown: "#b9c6d6" };
+const SILENT_MS = 60_000; // a camera says something every 15 s
 const EARTH_M = 6_378_137;
 
 const turn = ([lon, lat]) => [lat, lon];
@@ -35,6 +37,8 @@ export class CityMap {
     this.element = element;
     this.onPick = onPick;
     this.shapes = new Map();
+    this.cameras = new Map();
+    this.words = new Map(); // what the tooltip of a device says about its health
     if (typeof L === "undefined") {
       element.replaceChildren(h("p", { class: "empty" }, t("mapMissing")));
       return;
@@ -73,10 +77,10 @@ export class CityMap {
       const view = sector(lonLat, p.heading_deg ?? 0, p.fov_deg, p.range_m ?? 30);
       L.polygon(view, { stroke: false, fillColor: "#35d0c8", fillOpacity: 0.16, interactive: false }).addTo(this.map);
     }
-    const color = p.kind === "camera" ? "#35d0c8" : "#b9c6d6";
-    const mark = L.circleMarker(at, { radius: p.kind === "camera" ? 5 : 3.5, color: "#0b1017", weight: 1.5, fillColor: color, fillOpacity: 1 });
-    mark.bindTooltip(() => `${pick(p)} · ${p.code}`, { className: "tip" });
+    const mark = L.circleMarker(at, { radius: p.kind === "camera" ? 5 : 3.5, color: "#0b1017", weight: 1.5, fillColor: DEVICE.unknown, fillOpacity: 1 });
+    mark.bindTooltip(() => [pick(p), p.code, this.words.get(p.code)].filter(Boolean).join(" · "), { className: "tip" });
     mark.addTo(this.map);
+    if (p.kind === "camera") this.cameras.set(p.code, mark);
   }
 
   whole() {
@@ -134,7 +138,27 @@ export class CityMap {
       .addTo(this.scopes);
   }
 
-  focus(one, zoom = 17.5) {
-    this.map?.setView([one.lat_deg, one.lon_deg], Math.max(this.map.getZoom(), zoom), { animate: false });
+  /** Colour the cameras by whether they are heard. */
+  showHealth({ now_ms: nowMs, devices }) {
+    const heard = new Map(devices.map((device) => [device.device_id, device]));
+    for (const [code, mark] of this.cameras) {
+      const device = heard.get(code);
+      const age = device?.heard_ms == null ? null : nowMs - device.heard_ms;
+      const state = age == null ? "unknown" : age > SILENT_MS ? "silent" : "live";
+      mark.setStyle({ fillColor: DEVICE[state] });
+      const words = { unknown: () => t("neverHeard"), silent: () => t("silent", { t: span(age) }), live: () => `${device.fps?.toFixed(1)} fps` };
+      this.words.set(code, words[state]());
+    }
+  }
+
+  /** Bring an incident into view, with the places whose posts were told. */
+  focus(one, tellings = []) {
+    if (!this.map) return;
+    const bounds = L.latLngBounds([[one.lat_deg, one.lon_deg]]);
+    for (const code of tellings.flatMap((telling) => telling.scope)) {
+      const known = this.shapes.get(code);
+      if (known && known.name.layer !== "line") bounds.extend(known.shape.getBounds());
+    }
+    this.map.fitBounds(bounds, { maxZoom: 18, paddingTopLeft: [20, 60], paddingBottomRight: [20, 20], animate: false });
   }
 }

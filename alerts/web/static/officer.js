@@ -115,7 +115,7 @@ function buttons(one) {
   if (!accepted) rows.push(h("button", { type: "button", class: "accept", onclick: () => say(one, "accepted") }, t("accept")));
   if (accepted && !has(one, "arrived")) rows.push(h("button", { type: "button", class: "accept", onclick: () => say(one, "arrived") }, t("arrived")));
   if (accepted && has(one, "arrived") && !has(one, "done")) rows.push(h("button", { type: "button", class: "accept", onclick: () => say(one, "done") }, t("done")));
-  if (one.telling.answer !== "declined" && !has(one, "done")) rows.push(h("button", { type: "button", class: "decline", onclick: () => decline(one) }, t("decline")));
+  if (one.telling.answer !== "declined" && !has(one, "done")) rows.push(h("button", { type: "button", class: "decline", onclick: () => decline(one) }, t(accepted ? "handBack" : "decline")));
   return rows.length ? h("div", { class: "answers" }, ...rows) : null;
 }
 
@@ -123,7 +123,7 @@ function pictures(one, card) {
   return one.evidence.slice(-2).reverse().map((evidence) => {
     if (!card.pictures.has(evidence.evidence_id)) card.pictures.set(evidence.evidence_id, h("figure", {}, picture(API, evidence, { label: pick(one.headline) }), h("figcaption", {})));
     const figure = card.pictures.get(evidence.evidence_id);
-    figure.querySelector("figcaption").textContent = `${clockTime(evidence.captured_at_ms)} · ${t("redacted")}`;
+    figure.querySelector("figcaption").textContent = [clockTime(evidence.captured_at_ms), evidence.redaction === "outside_box" && t("redacted")].filter(Boolean).join(" · ");
     return figure;
   });
 }
@@ -148,7 +148,7 @@ function showMap() {
   shown.city.resized();
   shown.city.showIncidents([{ ...one, is_acknowledged: true }], one.incident_id);
   shown.city.showScopes([one.telling]);
-  shown.city.focus(one);
+  shown.city.focus(one, [one.telling]);
 }
 
 function show() {

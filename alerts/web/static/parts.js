@@ -46,6 +46,7 @@ export class LinkState {
   constructor() {
     this.live = null;
     this.lostMs = null;
+    this.brokerUp = true;
     this.show();
     setInterval(() => this.show(), 1_000);
   }
@@ -57,14 +58,21 @@ export class LinkState {
     this.show();
   }
 
+  /** The service answers, but does anything reach it? */
+  setBroker(isUp) {
+    this.brokerUp = isUp;
+    this.show();
+  }
+
   show() {
     const [label, band] = [document.getElementById("link"), document.getElementById("stale")];
     label.dataset.state = this.live == null ? "wait" : this.live ? "live" : "lost";
     const seconds = this.lostMs == null ? 0 : Math.round((performance.now() - this.lostMs) / 1000);
     const text = this.live == null ? t("connecting") : this.live ? t("live") : t("staleSince", { s: seconds });
     if (label.textContent !== text) label.textContent = text;
-    band.hidden = this.live !== false;
-    if (!band.hidden && band.textContent !== t("stale")) band.textContent = t("stale");
+    const alarm = this.live === false ? t("stale") : this.brokerUp ? "" : t("deaf");
+    band.hidden = !alarm;
+    if (band.textContent !== alarm) band.textContent = alarm;
     document.body.classList.toggle("is-stale", this.live === false);
   }
 }

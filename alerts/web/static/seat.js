@@ -96,7 +96,7 @@ function select(incidentId, fromPerson = false) {
   const isOther = selectedId !== incidentId;
   selectedId = incidentId;
   show();
-  if (isOther && selected()) city?.focus(selected());
+  if (isOther && selected()) city?.focus(selected(), selected().tellings);
   if (fromPerson) rows.get(incidentId)?.button.scrollIntoView({ block: "nearest" });
 }
 
@@ -185,6 +185,20 @@ onLanguage(() => {
   show();
 });
 
+const HEALTH_MS = 5_000;
+
+async function checkHealth() {
+  try {
+    const health = await getJson("/api/health");
+    link.setBroker(health.broker_up);
+    city.showHealth(health);
+  } catch {
+    // The feed says by itself that the service is gone.
+  } finally {
+    setTimeout(checkHealth, HEALTH_MS);
+  }
+}
+
 function tick() {
   $("clock").textContent = clockTime(now());
   detail.tick(now());
@@ -205,6 +219,7 @@ async function start() {
   else show();
   setInterval(tick, 1_000);
   tick();
+  checkHealth();
   new Feed("/api/feed", list.cursor, {
     onState: (live) => link.set(live),
     onEvent: (news) => {
