@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from models.config import Config, load
+from models.config import load
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -33,19 +33,8 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def _alerts(args: argparse.Namespace) -> int:
     from alerts.service import serve
 
-    asyncio.run(serve(_resolved(args.config)))
+    asyncio.run(serve(load(args.config)))
     return 0
-
-
-def _resolved(path: Path) -> Config:
-    """Return the config with the broker's files as seen from its folder."""
-    config = load(path)
-    files = {
-        name: str(config.resolve(value))
-        for name in ("password_file", "ca_file")
-        if (value := getattr(config.mqtt, name)) is not None
-    }
-    return msgspec.structs.replace(config, mqtt=msgspec.structs.replace(config.mqtt, **files))
 
 
 def _verify(args: argparse.Namespace) -> int:

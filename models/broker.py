@@ -75,7 +75,7 @@ def run(config: Config) -> None:
     settings = config.mqtt
     password = None
     if settings.password_file is not None:
-        password = config.resolve(settings.password_file).read_text().strip()
+        password = Path(settings.password_file).read_text().strip()
     path = config.state / "rumqttd.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600)

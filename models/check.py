@@ -12,7 +12,7 @@ from models.config import FILE, Config
 from models.config import load as load_config
 from models.content import Content
 from models.errors import ConfigError, Problem
-from models.people_check import cross_problems
+from models.people.check import cross_problems
 
 PLACES: Final = "places.geojson"
 PEOPLE: Final = "people.toml"

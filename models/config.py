@@ -6,18 +6,19 @@ Paths in the file are relative to the folder that holds it. Secrets come from fi
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
+from models.content import convert, duplicates, read_toml
 from models.errors import ConfigError, Problem
 from models.messages import Id
 
 FILE: Final = "gridwarden.toml"
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Positive = Annotated[float, Meta(gt=0)]
-T = TypeVar("T")
 
 
 class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -151,55 +152,28 @@ class Config(Section, frozen=True, kw_only=True):
         return Path(self.folder) / path
 
 
-def decode_toml(path: Path, kind: type[T]) -> T:
-    """Return the TOML file `path` as a `kind`.
-
-    Raises:
-        ConfigError: not there, not TOML, an unknown key, or a wrong value; with file, path in it and remedy.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as exc:
-        problem = Problem(path, "-", f"cannot be read: {exc.strerror}", "check the path, or run: gridwarden city")
-        raise ConfigError([problem]) from exc
-    try:
-        return msgspec.toml.decode(data, type=kind)
-    except msgspec.ValidationError as exc:
-        raise ConfigError([problem_of(path, exc)]) from exc
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise ConfigError([Problem(path, "-", f"is not TOML: {exc}", "mend the line that is named")]) from exc
-
-
-def problem_of(path: Path, exc: msgspec.ValidationError) -> Problem:
-    """Return msgspec's complaint (``Object contains unknown field `x` - at `$.a.b` ``) as a `Problem`."""
-    what, _, where = str(exc).partition(" - at ")
-    key = where.strip("`").removeprefix("$").removeprefix(".")
-    if "unknown field" in what:
-        key = ".".join(part for part in (key, what.rpartition("field ")[2].strip("`")) if part)
-        return Problem(path, key, "unknown key", "check its spelling, or remove it")
-    return Problem(path, key or "-", what[:1].lower() + what[1:], "give a value of that kind")
-
-
 def load(folder: Path) -> Config:
-    """Return the config of `folder`, or of the file itself.
+    """Return the config of `folder`, or of the file itself; files that it names are seen from the folder.
 
     A file that names a `folder` (as the effective config of `gridwarden up` does) is read as if it lay there.
 
     Raises:
-        ConfigError: what `decode_toml` says, and devices that are named twice.
+        ConfigError: all that is wrong with it: unreadable, unknown keys, wrong values, a device that is named twice.
     """
     path = folder if folder.is_file() else folder / FILE
-    config = decode_toml(path, Config)
+    problems: list[Problem] = []
+    config = convert(read_toml(path), Config, file=path, path="", problems=problems)
+    if config is None:
+        raise ConfigError(problems)
     if not config.folder:
-        config = msgspec.structs.replace(config, folder=str(path.parent.absolute()))
-    problems = []
-    seen: set[str] = set()
+        config = replace(config, folder=str(path.parent.absolute()))
+    files = {"password_file": config.mqtt.password_file, "ca_file": config.mqtt.ca_file}
+    seen_from_here = {name: str(config.resolve(value)) for name, value in files.items() if value is not None}
+    config = replace(config, mqtt=replace(config.mqtt, **seen_from_here))
     served = [(f"edge.cameras[{i}].device", camera.device) for i, camera in enumerate(config.edge.cameras)]
     served += [(f"edge.sensors[{i}].device", sensor.device) for i, sensor in enumerate(config.edge.sensors)]
-    for where, device in served:
-        if device in seen:
-            problems.append(Problem(path, where, f"{device!r} is served twice", "give each device one source"))
-        seen.add(device)
+    for i, device in duplicates([device for _, device in served]):
+        problems.append(Problem(path, served[i][0], f"{device!r} is served twice", "give each device one source"))
     if problems:
         raise ConfigError(problems)
     return config

@@ -12,10 +12,10 @@ from functools import cached_property
 from typing import Final, NamedTuple
 
 from models.catalogue import Category
-from models.duty import DAY_MS, HORIZON_DAYS
 from models.geo import PointE7
 from models.messages import Candidate, Priority
 from models.people import Duty, Employment, May, People, Post, Status, UnitKind
+from models.people.duty import DAY_MS, HORIZON_DAYS
 
 URGENT: Final = (Priority.P1, Priority.P2)
 FIELD_STEPS: Final = range(4)

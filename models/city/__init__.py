@@ -13,9 +13,9 @@ from models import catalogue, thresholds
 from models.city import ground, roster
 from models.city.writing import people_toml, settings_toml
 from models.errors import ConfigError, Problem
-from models.geojson import dump
 from models.people import People
 from models.places import DeviceKind, Places
+from models.places.geojson import dump
 
 MIN_UNITS, MAX_UNITS = 4, 100_000
 

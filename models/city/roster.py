@@ -13,7 +13,6 @@ from collections.abc import Sequence
 
 from models.city.ground import DISTRICT, SUBDISTRICT
 from models.city.names import person_names
-from models.duty import ShiftKind, Weekday, WeeklyShift
 from models.people import (
     Authority,
     Edge,
@@ -27,6 +26,7 @@ from models.people import (
     Unit,
     UnitKind,
 )
+from models.people.duty import ShiftKind, Weekday, WeeklyShift
 from models.places import Cell, Line, LineKind, Node, NodeKind, Places
 
 ALL_WEEK = tuple(Weekday)

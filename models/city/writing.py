@@ -11,7 +11,7 @@ from models.people import People
 from models.places import DeviceKind, Places
 
 PEOPLE_HEAD = """\
-# Who answers for what, and who is on duty when. A made-up roster; see `models/people.py` for every field.
+# Who answers for what, and who is on duty when. A made-up roster; see `models/people` for every field.
 # Weekly shifts are local wall-clock times; an `end` not after `start` means the next day.
 # A shift on given dates: dated_shifts = [ { post = "...", person = "...", start = 2026-10-01T08:00:00, end = ... } ]
 

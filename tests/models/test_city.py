@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from models import catalogue, commands, config, people, places, thresholds
 from models.city import MIN_UNITS, City, files, generate, write
 from models.city.names import numeral
-from models.duty import DAY_MS
 from models.errors import ConfigError
 from models.people import Edge, Role
-from models.people_check import cross_problems
+from models.people.check import cross_problems
+from models.people.duty import DAY_MS
 from models.places import CellType, DeviceKind, LineKind
 
 MONDAY_MS = int(dt.datetime(2026, 11, 23, tzinfo=dt.UTC).timestamp() * 1000)

@@ -23,8 +23,8 @@ def write(folder: Path, text: str) -> Path:
         ('tenant = "t"\n[mqtt]\nport = "x"', "mqtt.port", "int"),
         ('tenant = "t"\n[mqtt]\nport = 70000', "mqtt.port", "65535"),
         ('tenant = "a/b"', "tenant", "regex"),
-        ('tenant = "t"\n[[edge.cameras]]\ndevice = "c"', "edge.cameras[0]", "source"),
-        ("tenant = ", "-", "not TOML"),
+        ('tenant = "t"\n[[edge.cameras]]\ndevice = "c"', "edge.cameras[0].source", "missing"),
+        ("tenant = ", "$", "not TOML"),
     ],
 )
 def test_a_mistake_names_file_path_and_remedy(tmp_path: Path, text: str, path: str, word: str) -> None:
@@ -35,6 +35,18 @@ def test_a_mistake_names_file_path_and_remedy(tmp_path: Path, text: str, path: s
     assert word in problem.what
     assert problem.remedy
     assert str(tmp_path / "gridwarden.toml") in str(caught.value)
+
+
+def test_all_mistakes_of_a_file_are_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, 'tenant = "t"\n[mqtt]\nport = "x"\nhsot = "y"\n[edge]\nfloor = 7'))
+    assert {problem.path for problem in caught.value.problems} == {"mqtt.port", "mqtt.hsot", "edge.floor"}
+    assert "did you mean `host`?" in str(caught.value)
+
+
+def test_files_are_seen_from_the_config_folder(tmp_path: Path) -> None:
+    config = load(write(tmp_path, 'tenant = "t"\n[mqtt]\npassword_file = "secrets/mqtt"'))
+    assert config.mqtt.password_file == str(tmp_path / "secrets" / "mqtt")
 
 
 def test_a_missing_folder_names_the_command_that_makes_one(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from models import catalogue, people
 from models.city import generate
-from models.duty import DAY_MS, DutyPlan, Weekday, WeeklyShift
 from models.errors import ConfigError, Problem
 from models.people import May, People, Role
-from models.people_check import cross_problems
+from models.people.check import cross_problems
+from models.people.duty import DAY_MS, DutyPlan, Weekday, WeeklyShift
 
 TOWN = """
 time_zone = "Europe/Berlin"

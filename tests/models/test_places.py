@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import geojson, places
+from models import places
 from models.city import generate
 from models.content import MAX_FILE_BYTES
 from models.errors import ConfigError, Problem
-from models.places import CellType, LineKind, Places
+from models.places import CellType, LineKind, Places, geojson
 
 LON, LAT, STEP = 106.5, 29.5, 0.001  # a step is about 100 m
 

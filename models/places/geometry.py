@@ -15,8 +15,8 @@ import numpy as np
 from models.content import patterns_meet
 from models.errors import ConfigError, Problem
 from models.geo import UNITS_PER_DEGREE, LocalFrame, Polygon
-from models.geojson import Sources
 from models.places import CellType, Places
+from models.places.geojson import Sources
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry

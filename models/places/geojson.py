@@ -1,4 +1,4 @@
-"""RFC 7946 in, `Places` out; and back. Shapes only: what refers to what is checked in `models.places_check`.
+"""RFC 7946 in, `Places` out; and back. Shapes only: what refers to what is checked in `models.places.check`.
 
 Every feature says in its property ``layer`` what it is: ``area``, ``cell``, ``node``, ``line``, ``zone`` or ``device``.
 The other properties are the fields of that type, the geometry is its polygons, points or point.

@@ -18,9 +18,9 @@ from typing import Annotated
 from msgspec import Meta
 
 from models.content import Content, Record, Text, convert, grouped, read_toml
-from models.duty import DatedShift, DutyPlan, Shift, Span, WeeklyShift, is_within_daily
 from models.errors import ConfigError, Problem
 from models.messages import Id
+from models.people.duty import DatedShift, DutyPlan, Shift, Span, WeeklyShift, is_within_daily
 
 
 class Role(enum.StrEnum):
@@ -305,7 +305,7 @@ def load(path: Path) -> People:
     Raises:
         ConfigError: with all mistakes of the file.
     """
-    from models.people_check import problems as check
+    from models.people.check import problems as check
 
     problems: list[Problem] = []
     people = convert(read_toml(path), People, file=path, path="", problems=problems)

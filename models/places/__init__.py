@@ -269,13 +269,15 @@ def load(path: Path, *, geometry: bool = True) -> Places:
     Raises:
         ConfigError: with all mistakes of the file.
     """
-    from models import places_check, places_geometry
-    from models.geojson import parse
+    from models.places import check
+    from models.places.geojson import parse
 
     places, sources, problems = parse(read_bytes(path), file=path)
-    problems += places_check.problems(places, sources)
+    problems += check.problems(places, sources)
     if geometry:
-        problems += places_geometry.problems(places, sources)
+        from models.places.geometry import problems as geometry_problems  # it loads shapely
+
+        problems += geometry_problems(places, sources)
     if problems:
         raise ConfigError(problems)
     return places

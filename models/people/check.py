@@ -11,9 +11,9 @@ from pathlib import Path
 from models import topics
 from models.catalogue import Catalogue
 from models.content import duplicates, patterns_meet
-from models.duty import Shift
 from models.errors import Problem
 from models.people import People, Post, Role
+from models.people.duty import Shift
 from models.places import CellType, LineKind, NodeKind, Places
 
 Namer = Callable[..., Problem]

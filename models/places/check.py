@@ -1,4 +1,4 @@
-"""What may be wrong with the references in `Places`; the geometry is `models.places_geometry`'s."""
+"""What may be wrong with the references in `Places`; the geometry is `models.places.geometry`'s."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from models import topics
 from models.content import duplicates
 from models.errors import Problem
-from models.geojson import Sources
 from models.places import (
     UNIT_GRID_DIGITS,
     Area,
@@ -21,6 +20,7 @@ from models.places import (
     Node,
     Places,
 )
+from models.places.geojson import Sources
 
 
 def problems(places: Places, sources: Sources) -> list[Problem]:
