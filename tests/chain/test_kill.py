@@ -6,10 +6,12 @@ The oracle stands outside the code under test, see `oracle.py`.
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -25,17 +27,34 @@ def waiting(chain: Up) -> int:
     return oracle.count(chain.outbox, "outbox")
 
 
-def kill_with_unacknowledged(chain: Up, name: str, *, hold: str, something: Callable[[], int]) -> None:
-    """Kill `name` while something is unacknowledged: `hold` is stopped until there is, so that it cannot be chance."""
-    chain.signal(hold, signal.SIGSTOP)
-    chain.until(lambda: something() > 0, f"something is unacknowledged while {hold} stands still")
+@contextmanager
+def standing_still(chain: Up, name: str) -> Iterator[None]:
+    """Stop `name` (SIGSTOP), and let it go on after, unless it was killed meanwhile."""
     pid = chain.pid(name)
-    assert something() > 0
-    chain.signal(name, signal.SIGKILL)
-    if hold != name:
-        chain.until(lambda: chain.pid(name) != pid, f"{name} is started again")
-        chain.signal(hold, signal.SIGCONT)
+    chain.signal(name, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+def kill(chain: Up, name: str, *, unacknowledged: int) -> None:
+    """Kill `name`, and wait until it runs again; what is `unacknowledged` at that moment must not be nothing."""
+    assert unacknowledged > 0
+    pid = chain.pid(name)
+    os.kill(pid, signal.SIGKILL)
     chain.until(lambda: chain.pid(name) != pid, f"{name} is started again")
+
+
+def seen(chain: Up) -> int:
+    return oracle.count(chain.outbox, "audit")
+
+
+def more_seen(chain: Up, rows: int) -> None:
+    """Wait until the edge has put `rows` more into its outbox."""
+    before = seen(chain)
+    chain.until(lambda: seen(chain) >= before + rows, f"the edge sees {rows} more")
 
 
 @pytest.mark.slow
@@ -54,14 +73,21 @@ def test_killing_each_process_loses_nothing_and_doubles_nothing(
     chain.pid("edge")
     recorder = oracle.Recorder(chain.config.mqtt, chain.config.tenant)
     try:
-        kill_with_unacknowledged(
-            chain, "alerts", hold="alerts", something=lambda: oracle.unacknowledged(chain.log, "orders")
-        )
-        kill_with_unacknowledged(chain, "stream", hold="stream", something=lambda: waiting(chain))
+        with standing_still(chain, "alerts"):
+            chain.until(lambda: oracle.unacknowledged(chain.log, "orders") > 0, "an order waits for alerts")
+            kill(chain, "alerts", unacknowledged=oracle.unacknowledged(chain.log, "orders"))
+        with oracle.locked(chain.log):
+            # The stream takes messages and cannot store them: whoever acknowledges now loses them by the kill.
+            more_seen(chain, 4)
+            kill(chain, "stream", unacknowledged=waiting(chain))
         settle(chain)
-        kill_with_unacknowledged(chain, "broker", hold="broker", something=lambda: waiting(chain))
+        with standing_still(chain, "broker"):
+            more_seen(chain, 2)
+            kill(chain, "broker", unacknowledged=waiting(chain))
         settle(chain)
-        kill_with_unacknowledged(chain, "edge", hold="stream", something=lambda: waiting(chain))
+        with standing_still(chain, "stream"):
+            more_seen(chain, 2)
+            kill(chain, "edge", unacknowledged=waiting(chain))
         report = chain.report(200)
     finally:
         recorder.stop()
