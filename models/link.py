@@ -217,7 +217,8 @@ class Link:
     def _lost(self) -> None:
         if self._connected.is_set():
             self._connected.clear()
-            log.warning("lost the connection to %s:%s", self._settings.host, self._settings.port)
+            if not self._stopping.is_set():
+                log.warning("lost the connection to %s:%s", self._settings.host, self._settings.port)
             if self._on_change:
                 self._on_change(False)
 

@@ -10,10 +10,10 @@ import msgspec
 
 from models import catalogue as catalogues
 from models import thresholds as thresholds_
-from models.duty import Weekday, WeeklyShift
 from models.geo import LocalFrame, PointE7, Polygon
 from models.messages import ButtonPress, Detection, Lane, Observation, Payload, Quality, Reading
 from models.people import Authority, May, People, Person, Post, Role, Unit, UnitKind
+from models.people.duty import Weekday, WeeklyShift
 from models.places import Cell, CellKind, Device, DeviceKind, Line, LineKind, Node, NodeKind, Places, Zone
 from models.thresholds import Thresholds
 from stream.records import Located, ObservationRecord, TimeSource

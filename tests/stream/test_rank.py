@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.city import generate
-from models.duty import Weekday, WeeklyShift
 from models.geo import PointE7
 from models.messages import OrderStep, Priority
 from models.people import Authority, Contract, Employment, May, Person, Role, Unit, UnitKind
+from models.people.duty import Weekday, WeeklyShift
 from models.places import CellType
 from stream.rank import Match, Question, match
 from stream.world import World
