@@ -13,6 +13,7 @@ import pytest
 from edge.demo.render import PATH
 from models import people, places
 from models.supervise import gridwarden
+from tests.chain import oracle
 from tests.chain.conftest import Up
 
 
@@ -46,6 +47,26 @@ def test_the_demo_clip_alerts_a_named_officer_of_the_right_cell(up: Callable[...
     assert report["observations"] >= 3
     assert report["dead_letters"] == 0
     assert report["pre_alarms_cleared"] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_a_smoke_sensor_beside_the_camera_makes_the_pre_alarm_an_alarm(up: Callable[..., Up]) -> None:
+    chain = up("--clip", str(PATH), "--until-end", "--timeout", "150", "--json")
+    chain.pid("edge")
+    recorder = oracle.Recorder(chain.config.mqtt, chain.config.tenant)
+    try:
+        chain.until(lambda: recorder.alerts, "the camera alone makes a pre-alarm")
+        with (chain.state / "city" / "readings" / "smoke-01.jsonl").open("a") as file:
+            file.write('{"property": "smoke", "value": 1, "unit": "1"}\n')
+        report = chain.report(150)
+    finally:
+        recorder.stop()
+    [incident] = report["incidents"]
+    assert (incident["stage"], incident["priority"]) == ("alarm", "P1")
+    lane_chiefs = [alert for alert in recorder.alerts if alert.step == 1]
+    assert lane_chiefs, "P1 tells the lane chief at once"
+    assert all(alert.stage == "alarm" for alert in lane_chiefs)
 
 
 @pytest.mark.slow
