@@ -60,6 +60,7 @@ class Child:
     restarts: int = 0
     restart_at_s: float = 0.0
     delay_s: float = FIRST_RESTART_S
+    log_read: int = 0
 
     @property
     def pid(self) -> int | None:
@@ -93,6 +94,16 @@ class Child:
             log.warning("%s did not stop within %.0f s and is killed", self.name, STOP_S)
             process.kill()
             process.wait()
+
+    def new_errors(self) -> list[str]:
+        """Return what its log calls an error since the last call: each says what is wrong, and the remedy."""
+        with self.log_file.open("rb") as file:
+            file.seek(self.log_read)
+            lines = file.read().splitlines(keepends=True)
+        whole = lines if not lines or lines[-1].endswith(b"\n") else lines[:-1]
+        self.log_read += sum(map(len, whole))
+        texts = (line.decode(errors="replace").partition(" ERROR ") for line in whole)
+        return [error.strip() for _, is_error, error in texts if is_error]
 
     def last_words(self) -> str:
         """Return the end of its log."""
@@ -128,6 +139,7 @@ class Supervisor:
 
     def _wait_ready(self, child: Child, deadline_s: float) -> None:
         while not child.ready():
+            _pass_on_errors(child)
             if child.process is not None and child.process.poll() is not None:
                 self._give_up(child)
             if time.monotonic() > deadline_s:
@@ -147,6 +159,7 @@ class Supervisor:
         """Start again whoever has died, after a delay that doubles while it keeps dying. Call it often."""
         now_s = time.monotonic()
         for child in self.children:
+            _pass_on_errors(child)
             if child.process is None or child.process.poll() is None:
                 continue
             if child.restart_at_s == 0.0:
@@ -178,6 +191,12 @@ class Supervisor:
         if data != self._written:
             write_atomically(self._state_file, data)
             self._written = data
+
+
+def _pass_on_errors(child: Child) -> None:
+    if child.process is not None:
+        for error in child.new_errors():
+            log.error("%s: %s", child.name, error)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -166,6 +166,7 @@ class _Chain:
         self.config = config
         self.options = options
         self.stopping = threading.Event()
+        self.is_starting = False
         self.alerted = threading.Event()
         self.started_ms = clock.now_ms()
         self._supervisor = Supervisor(self._children(), config.state / "up.json")
@@ -208,10 +209,13 @@ class _Chain:
             signal.signal(number, self._asked_to_stop)
         met = False
         try:
+            self.is_starting = True
             self._start()
+            self.is_starting = False
             met = self._watch()
             report = self._report() if self.options.as_json else None
         finally:
+            self.is_starting = False
             if self._recorder is not None:
                 self._recorder.stop()
             self._supervisor.stop()
@@ -221,6 +225,8 @@ class _Chain:
 
     def _asked_to_stop(self, _number: int, _frame: FrameType | None) -> None:
         self.stopping.set()
+        if self.is_starting:
+            raise KeyboardInterrupt  # nobody looks at `stopping` while waiting for a process to be ready
 
     def _start(self) -> None:
         """Start the chain; the edge last, so that its clip begins when everybody listens."""

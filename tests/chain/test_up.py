@@ -78,6 +78,15 @@ def test_a_request_to_stop_ends_every_process(up: Callable[..., Up]) -> None:
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
+@pytest.mark.slow
+def test_a_request_to_stop_while_starting_is_heard(up: Callable[..., Up]) -> None:
+    chain = up("--clip", str(PATH))
+    pid = chain.pid("broker")
+    chain.process.send_signal(signal.SIGINT)
+    assert chain.process.wait(40) == 130, chain.logs()
+    assert not Path(f"/proc/{pid}").exists()
+
+
 def test_a_clip_that_is_not_there_is_named_before_anything_starts(tmp_path: Path) -> None:
     done = run("up", "--state", str(tmp_path), "--clip", "nowhere.mp4")
     assert done.returncode == 2

@@ -62,6 +62,20 @@ def test_a_killed_child_is_started_again_and_the_state_file_names_the_new_one(
     assert json.loads((tmp_path / "up.json").read_text()) == {"one": {"pid": one.pid, "restarts": 1}}
 
 
+def test_an_error_in_a_childs_log_is_passed_on_once(
+    tmp_path: Path, started: list[Supervisor], caplog: pytest.LogCaptureFixture
+) -> None:
+    says = "print('12:00:00 ERROR   edge.camera: cam-01: x.mp4 cannot be opened; check the path', file=sys.stderr)"
+    noise = "print('12:00:00 INFO    edge.camera: all is well', file=sys.stderr, flush=True)"
+    one = child(tmp_path, "one", f"import sys; {says}; {noise}; {SLEEP}")
+    supervisor = Supervisor([one], tmp_path / "up.json")
+    started.append(supervisor)
+    supervisor.start(timeout_s=10, only=[one])
+    until(lambda: bool(caplog.messages), supervisor)
+    supervisor.watch()
+    assert caplog.messages == ["one: edge.camera: cam-01: x.mp4 cannot be opened; check the path"]
+
+
 def test_stop_ends_every_child_even_one_that_ignores_the_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
