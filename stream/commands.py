@@ -1,4 +1,4 @@
-"""The subcommands of the stream processor: ``stream replay dead``."""
+"""The subcommands of the stream processor: ``stream route replay dead``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,15 @@ def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
     stream = commands.add_parser("stream", help="run the stream processor")
     stream.add_argument("config", type=Path, help="config folder, or a gridwarden.toml")
     stream.set_defaults(run=_stream)
+    route = commands.add_parser("route", help="say who would get this, and why")
+    route.add_argument("lon", type=float, metavar="LON", help="longitude in degrees, WGS-84")
+    route.add_argument("lat", type=float, metavar="LAT", help="latitude in degrees")
+    route.add_argument("category", metavar="CATEGORY", help="a key of catalogue.toml, such as fire.smoke.confirmed")
+    route.add_argument("--config", type=Path, required=True, metavar="FOLDER", help="config folder")
+    route.add_argument("--at", metavar="TIME", help="such as 2026-11-22T08:00, local to the roster; default: now")
+    route.add_argument("--radius", type=float, default=15.0, metavar="M", help="how vague the position is (default 15)")
+    route.add_argument("--json", action="store_true", help="print one JSON object")
+    route.set_defaults(run=_route)
     replay = commands.add_parser("replay", help="decide again what stands in a recorded log, and print it")
     replay.add_argument("log", type=Path, help="the log.db of a state folder; it is only read")
     replay.add_argument("--json", action="store_true", help="print one JSON object")
@@ -32,6 +41,27 @@ def _stream(args: argparse.Namespace) -> int:
     for name in ("faust", "mode", "aiokafka", "asyncio", "numba"):
         logging.getLogger(name).setLevel(logging.WARNING)
     asyncio.run(serve(load(args.config)))
+    return 0
+
+
+def _route(args: argparse.Namespace) -> int:
+    from models.check import check
+    from models.clock import now_ms
+    from models.errors import ConfigError
+    from stream.route import Asked, lines, moment, route, to_json
+    from stream.world import World
+
+    found = check(args.config)
+    if found.problems:
+        raise ConfigError(found.problems)
+    assert found.config
+    assert found.places
+    assert found.people
+    assert found.catalogue
+    world = World(found.config.tenant, found.places, found.people, found.catalogue)
+    at_ms = moment(args.at, world, now_ms=now_ms())
+    answer = route(Asked(args.lon, args.lat, args.category, at_ms, args.radius), world)
+    print(to_json(answer) if args.json else "\n".join(lines(answer, world)))
     return 0
 
 

@@ -1,0 +1,103 @@
+"""Who would get this, and why: a match without an incident, for operators."""
+
+from __future__ import annotations
+
+import datetime as dt
+import difflib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from models.errors import ConfigError, Problem
+from models.geo import point_e7
+from models.messages import Candidate, OrderStep, Stage
+from stream.rank import Match, Question, match
+from stream.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The question of the command line: degrees of WGS-84, metres, POSIX ms."""
+
+    lon_deg: float
+    lat_deg: float
+    category: str
+    at_ms: int
+    radius_m: float = 15.0
+
+
+def route(asked: Asked, world: World) -> Match:
+    """Return the chain that an alarm of this category would get there and then.
+
+    Raises:
+        ConfigError: the position is none on Earth, or the catalogue has no such category.
+    """
+    if not (-180 <= asked.lon_deg <= 180 and -90 <= asked.lat_deg <= 90):
+        what = f"{asked.lon_deg} {asked.lat_deg} is no longitude and latitude"
+        raise ConfigError([Problem("gridwarden route", "LON LAT", what, "give the longitude first, in degrees")])
+    category = world.catalogue.category_by_key.get(asked.category)
+    if category is None:
+        near = difflib.get_close_matches(asked.category, world.catalogue.category_by_key, n=3, cutoff=0.4)
+        remedy = f"did you mean {', '.join(near)}?" if near else "see the keys in catalogue.toml"
+        raise ConfigError([Problem("gridwarden route", "CATEGORY", f"no category {asked.category!r}", remedy)])
+    question = Question(
+        point=point_e7(asked.lon_deg, asked.lat_deg),
+        radius_m=asked.radius_m,
+        category=category,
+        priority=category.priority_at(Stage.ALARM),
+        at_ms=asked.at_ms,
+    )
+    return match(question, world)
+
+
+def moment(text: str | None, world: World, *, now_ms: int) -> int:
+    """Return the POSIX ms of ``2026-11-22T08:00``, local time of the roster unless it carries an offset; None: now.
+
+    Raises:
+        ConfigError: it is no such moment.
+    """
+    if text is None:
+        return now_ms
+    try:
+        at = dt.datetime.fromisoformat(text)
+    except ValueError as exc:
+        remedy = "write it like 2026-11-22T08:00"
+        raise ConfigError([Problem("gridwarden route", "--at", f"{text!r} is no time", remedy)]) from exc
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=ZoneInfo(world.people.time_zone))
+    return int(at.timestamp() * 1000)
+
+
+def to_json(found: Match) -> str:
+    """Return `found` as one JSON object."""
+    return msgspec.json.format(msgspec.json.encode(asdict(found)), indent=2).decode()
+
+
+def lines(found: Match, world: World) -> Iterator[str]:
+    """Yield `found` as a person reads it, in Chinese and English names."""
+    zone = ZoneInfo(world.people.time_zone)
+    yield f"lead: {found.lead_unit}, {found.lead_post}   areas: " + " ".join(f"{k}={v}" for k, v in found.areas.items())
+    yield f"why: {' '.join(found.reasons) or '-'}"
+    for step in found.steps:
+        yield f"{_step(step)}  {' '.join(step.reasons)}".rstrip()
+        for candidate in step.candidates:
+            yield f"    {_person(candidate, world, zone)}"
+    for candidate in found.co_tellings:
+        yield f"told beside: {_person(candidate, world, zone)}"
+
+
+def _step(step: OrderStep) -> str:
+    name = "seat" if step.seat else f"step {step.step}"
+    how = "all at once" if step.at_once else "one after the other"
+    return f"{name}  +{step.offset_ms / 1000:g} s  {step.mode}, {how}"
+
+
+def _person(candidate: Candidate, world: World, zone: ZoneInfo) -> str:
+    person = world.people.person_by_id[candidate.person]
+    until = dt.datetime.fromtimestamp(candidate.duty_until_ms / 1000, zone)
+    name = f"{person.display_name} {person.name_en}"
+    return (
+        f"{candidate.post}  {name} ({candidate.person}), on duty until {until:%a %H:%M}  {' '.join(candidate.reasons)}"
+    )

@@ -1,0 +1,57 @@
+"""The dry run of the match, as an operator asks it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from models.city import generate, write
+from models.cli import main
+from models.geo import to_degrees
+
+
+@pytest.fixture(scope="module")
+def city(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("route") / "city"
+    write(generate(30, 0), folder)
+    return folder
+
+
+def ask(city: Path, category: str, *more: str) -> int:
+    device = generate(30, 0).places.device_by_id["cam-01"]
+    lon, lat = (str(to_degrees(value)) for value in device.point)
+    return main(["route", lon, lat, category, "--config", str(city), "--at", "2026-11-23T10:00", *more])
+
+
+def test_the_answer_names_the_grid_officer_of_the_cell_first(city: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ask(city, "fire.smoke.confirmed", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    cell = generate(30, 0).places.device_by_id["cam-01"].cell
+    assert answer["areas"]["cell"] == cell
+    first = next(step for step in answer["steps"] if step["step"] == 0 and not step.get("seat"))
+    assert first["candidates"][0]["post"] == f"grid-{cell}" == answer["lead_post"]
+    assert "INSIDE_CELL" in first["candidates"][0]["reasons"]
+
+
+def test_people_read_names_steps_and_reasons(city: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ask(city, "fire.smoke.confirmed") == 0
+    text = capsys.readouterr().out
+    for word in ("lead: ", "step 0  +0 s", "seat  +0 s", "on duty until", "INSIDE_CELL"):
+        assert word in text
+
+
+@pytest.mark.parametrize(
+    ("args", "word"),
+    [
+        (["200", "0", "fire.manual"], "no longitude and latitude"),
+        (["106.5", "29.5", "fire.manul"], "did you mean fire.manual"),
+        (["106.5", "29.5", "fire.manual", "--at", "noon"], "write it like"),
+    ],
+)
+def test_a_wrong_question_is_answered_with_the_remedy(
+    city: Path, args: list[str], word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["route", *args, "--config", str(city)]) == 2
+    assert word in capsys.readouterr().err
