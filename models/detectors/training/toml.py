@@ -1,0 +1,33 @@
+"""Writes a manifest as TOML, one line a figure: the standard library only reads it."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+
+from models.detectors.manifest import Manifest
+
+
+def to_toml(manifest: Manifest) -> str:
+    """The manifest as a person would write it: plain values, then lists of rows, then tables."""
+    values = {key: value for key, value in msgspec.to_builtins(manifest).items() if value not in ((), [], {})}
+    plain, rows, tables = [], [], []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            tables += ["", f"[{key}]", *(f"{name} = {inline(inner)}" for name, inner in value.items())]
+        elif isinstance(value, list | tuple) and isinstance(value[0], dict):
+            rows += ["", f"{key} = [", *(f"  {inline(row)}," for row in value), "]"]
+        else:
+            plain.append(f"{key} = {inline(value)}")
+    # A list that came after a table would belong to it.
+    return "\n".join([*plain, *rows, *tables]) + "\n"
+
+
+def inline(value: object) -> str:
+    """A value within one line. None has no form in TOML: a table leaves it out."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {inline(inner)}" for key, inner in value.items() if inner is not None) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(inline(inner) for inner in value) + "]"
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import argparse
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from models.detectors import commands
+from models.errors import ConfigError
+
+
+def parse(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    commands.register(parser.add_subparsers())
+    return parser.parse_args(words)
+
+
+@pytest.mark.parametrize(("name", "words"), [("train", ("train", "fire_smoke")), ("eval", ("eval", "fire_smoke"))])
+def test_a_command_without_its_extra_names_it(
+    name: str, words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(commands.NEEDED, name, ("cv2", "no_such_package"))
+    args = parse(*words, "--data", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"no_such_package not installed; pip install 'gridwarden\[edge,train\]'"):
+        args.run(args)
+
+
+def test_training_without_a_budget_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if importlib.util.find_spec("torch") is None:
+        pytest.skip("training needs the extra `train`")
+    monkeypatch.setitem(commands.NEEDED, "train", ())
+    args = parse("train", "fire_smoke", "--data", str(tmp_path), "--minutes", "0")
+    with pytest.raises(ConfigError, match="there is no budget"):
+        args.run(args)
