@@ -41,6 +41,8 @@ bench: .venv/test
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]'
+	@# The matcher's loops are compiled once, here, and not before the first alert.
+	$(BIN)/python -P -c "from stream.locate import warm; warm()"
 	@touch $@
 
 .venv/test: .venv/demo
