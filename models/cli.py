@@ -1,7 +1,8 @@
 """The one console script: ``gridwarden <command>``.
 
 Each package brings its own subcommands by the entry-point group ``gridwarden.commands``, so that none has to import
-another. A package whose extra is not installed leaves its commands out and says which extra brings them.
+another. What a command needs is imported when it runs: a Pi that only watches has every command in its help, and is
+told what to install when it calls one of another machine.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Final
 
 from models.errors import GridwardenError
 
-EXTRAS: Final = {"edge": "edge", "stream": "stream", "alerts": "alerts", "detectors": "edge", "models": ""}
+OURS: Final = frozenset({"alerts", "edge", "models", "stream"})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,9 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--log-level", default=os.environ.get("GRIDWARDEN_LOG", "INFO"), help="DEBUG, INFO, WARNING")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    left_out = _register(commands)
-    if left_out:
-        parser.epilog = "not installed: " + "; ".join(left_out)
+    for point in sorted(entry_points(group="gridwarden.commands"), key=lambda point: point.name):
+        point.load()(commands)
     args = parser.parse_args(argv)
     logging.basicConfig(
         level=args.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
@@ -39,27 +39,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         for line in str(exc).splitlines():
             print(f"gridwarden: {line}", file=sys.stderr)
         return exc.exit_code
+    except ModuleNotFoundError as exc:
+        if exc.name is None or exc.name.partition(".")[0] in OURS:
+            raise
+        print(f"gridwarden: {args.command} needs {exc.name}: pip install 'gridwarden[all]'", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         # The reader of our output (`| head`) has gone; nothing is left to say, not even by the interpreter at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-
-
-def _register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> list[str]:
-    """Let every installed package add its subcommands; return what is missing, as sentences."""
-    left_out = []
-    for point in sorted(entry_points(group="gridwarden.commands"), key=lambda point: point.name):
-        try:
-            register = point.load()
-        except ImportError as exc:
-            if (exc.name or "").partition(".")[0] in {"models", "edge", "stream", "alerts"}:
-                raise
-            left_out.append(f"{point.name} (pip install 'gridwarden[{EXTRAS.get(point.name, 'all')}]': {exc})")
-            continue
-        register(commands)
-    return left_out
 
 
 if __name__ == "__main__":
