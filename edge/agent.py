@@ -24,6 +24,7 @@ from models.config import FILE, Config
 from models.link import Link
 from models.messages import VERSION, Status, encode
 from models.seal import load_keys
+from models.supervise import write_atomically
 
 if TYPE_CHECKING:
     from models.detectors import Detector
@@ -121,9 +122,7 @@ class Agent:
     def _say_ended(self, films: list[Film]) -> None:
         said = {"at_ms": moment.now().wall_ms, "clips": films, "pictures_waiting": self._keeper.backlog.pictures}
         path = ended_path(self._config)
-        partial = path.with_suffix(".part")  # whoever waits for the file must find it whole
-        partial.write_bytes(msgspec.json.encode(said))
-        partial.replace(path)
+        write_atomically(path, msgspec.json.encode(said))
         log.info("every clip has ended and every observation is acknowledged: %s", path)
 
     def _camera_loops(self) -> list[CameraLoop]:

@@ -11,6 +11,7 @@ from models import catalogue, people, places, thresholds
 from models.config import FILE, Config
 from models.config import load as load_config
 from models.content import Content
+from models.detectors import thresholds_of
 from models.errors import ConfigError, Problem
 from models.people.check import cross_problems
 
@@ -58,6 +59,8 @@ def check(folder: Path) -> Folder:
         )
     if found.config and found.places:
         found.problems += _edge_problems(found.config, found.places, folder / FILE)
+    if found.config and found.catalogue:
+        found.problems += _detector_problems(found.config.edge.detector, found.catalogue, folder / CATALOGUE)
     return found
 
 
@@ -82,3 +85,12 @@ def _edge_problems(config: Config, city: places.Places, path: Path) -> list[Prob
             what = f"{device_id!r} belongs to agent {device.agent!r}, not {config.edge.agent!r}"
             problems.append(Problem(path, where, what, f"mend edge.agent, or the device's agent in {PLACES}"))
     return problems
+
+
+def _detector_problems(name: str, known: catalogue.Catalogue, path: Path) -> list[Problem]:
+    """Return what is wrong with the manifest of detector `name`, or the labels of it that mean nothing here."""
+    try:
+        labels = thresholds_of(name)
+    except ConfigError as exc:
+        return list(exc.problems)
+    return catalogue.label_problems(known, dict.fromkeys(labels, name), file=path)

@@ -107,7 +107,6 @@ class Stream(Section, frozen=True, kw_only=True):
     broker: str = "embedded"
     partitions: Annotated[int, Meta(ge=1, le=1024)] = 4
     late_alarm_s: Positive = 1800.0
-    canary_s: float = 0.0
 
 
 class Alerts(Section, frozen=True, kw_only=True):

@@ -168,7 +168,6 @@ class _Chain:
         self.stopping = threading.Event()
         self.is_starting = False
         self.alerted = threading.Event()
-        self.started_ms = clock.now_ms()
         self._supervisor = Supervisor(self._children(), config.state / "up.json")
         self._recorder: Link | None = None
 
