@@ -6,6 +6,7 @@ resolved value, and its hash stands with every decision.
 
 from __future__ import annotations
 
+import zoneinfo
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
@@ -13,16 +14,28 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from models.content import Content, Record, convert, read_toml
+from models.calendar import Calendar
+from models.content import Content, Record, convert, duplicates, read_toml
 from models.errors import ConfigError, Problem
-from models.places import DeviceKind
+from models.places import DeviceKind, Places
+from models.thresholds.overrides import Bound, Hits, Override, Seconds, Values
 
-DEFAULT = Path(__file__).parent / "data" / "thresholds.toml"
+__all__ = [
+    "Bound",
+    "Calendar",
+    "LabelRule",
+    "Override",
+    "PropertyRule",
+    "Thresholds",
+    "Values",
+    "load",
+    "place_problems",
+]
+
+DEFAULT = Path(__file__).parent.parent / "data" / "thresholds.toml"
 """The thresholds that ship, and that `gridwarden city` copies."""
 
 Score = Annotated[float, Meta(ge=0, le=1)]
-Seconds = Annotated[float, Meta(gt=0, le=86_400)]
-Hits = Annotated[int, Meta(ge=1, le=10_000)]
 
 
 class LabelRule(Record, frozen=True, kw_only=True):
@@ -70,6 +83,10 @@ class Thresholds(Content, frozen=True, kw_only=True):
         clear_s: below the clear threshold for so long, a pre-alarm ends.
         hysteresis: the clear threshold is this share below `hint`.
         single_ok: kinds of device of which one alone is an alarm.
+        time_zone: IANA name, in which hours and days of `overrides` are meant.
+        calendar: which days are worked.
+        bounds: by label or property: set by whoever stands above, not crossed by anything in this file.
+        overrides: other values for some devices, zones, hours or days; of those that match, the last wins.
     """
 
     labels: dict[str, LabelRule] = msgspec.field(default_factory=dict)
@@ -81,6 +98,10 @@ class Thresholds(Content, frozen=True, kw_only=True):
     clear_s: Seconds = 120.0
     hysteresis: Annotated[float, Meta(ge=0, lt=1)] = 0.1
     single_ok: tuple[DeviceKind, ...] = (DeviceKind.GAS, DeviceKind.CO, DeviceKind.BUTTON)
+    time_zone: str = "Asia/Shanghai"
+    calendar: Calendar = Calendar()
+    bounds: dict[str, Bound] = msgspec.field(default_factory=dict)
+    overrides: tuple[Override, ...] = ()
 
     def resolve(self, defaults: Mapping[str, tuple[float, float]]) -> Thresholds:
         """Give the same with every label's scores, hits and window filled in.
@@ -96,7 +117,7 @@ class Thresholds(Content, frozen=True, kw_only=True):
             for label in sorted(self.labels.keys() | defaults.keys())
         }
         resolved = msgspec.structs.replace(self, labels=labels)
-        problems = [*_missing(resolved), *_order_problems(resolved, "thresholds.toml")]
+        problems = [*_missing(resolved), *_value_problems(resolved, "thresholds.toml")]
         if problems:
             raise ConfigError(problems)
         return resolved
@@ -108,6 +129,12 @@ class Thresholds(Content, frozen=True, kw_only=True):
             min_hits=rule.min_hits or self.min_hits,
             window_s=rule.window_s or self.window_s,
         )
+
+    def values_of(self, rule: LabelRule | PropertyRule) -> Values | None:
+        """Give the values of a rule, those of the file where it is silent; None without scores."""
+        if rule.hint is None or rule.alarm is None:
+            return None
+        return Values(rule.hint, rule.alarm, rule.min_hits or self.min_hits, rule.window_s or self.window_s)
 
     def clear_below(self, hint: float) -> float:
         """Give the value below which a signal counts as gone."""
@@ -123,7 +150,7 @@ def load(path: Path = DEFAULT) -> Thresholds:
     problems: list[Problem] = []
     thresholds = convert(read_toml(path), Thresholds, file=path, path="", problems=problems)
     if thresholds is not None:
-        problems += _order_problems(thresholds, path)
+        problems += [*_value_problems(thresholds, path), *_override_problems(thresholds, path)]
     if thresholds is None or problems:
         raise ConfigError(problems)
     return thresholds
@@ -137,13 +164,54 @@ def _missing(resolved: Thresholds) -> Iterator[Problem]:
                 yield Problem("thresholds.toml", f"labels.{label}.{name}", what, "give one, or correct the label")
 
 
-def _order_problems(thresholds: Thresholds, file: Path | str) -> Iterator[Problem]:
-    tables: tuple[tuple[str, Mapping[str, LabelRule | PropertyRule]], ...] = (
-        ("labels", thresholds.labels),
-        ("properties", thresholds.properties),
-    )
-    for table, rules in tables:
-        for name, rule in rules.items():
-            if rule.hint is not None and rule.alarm is not None and rule.hint > rule.alarm:
-                what = f"hint {rule.hint} is above alarm {rule.alarm}"
-                yield Problem(file, f"{table}.{name}.hint", what, "lower hint or raise alarm")
+def _value_problems(thresholds: Thresholds, file: Path | str) -> Iterator[Problem]:
+    """Yield what is wrong with the values of the file, and with those of each override on top of them."""
+    for table, rules, highest in (("labels", thresholds.labels, 1.0), ("properties", thresholds.properties, None)):
+        for label, rule in rules.items():
+            values = thresholds.values_of(rule)
+            if values is None:  # the detector's scores are still to come
+                continue
+            bound = thresholds.bounds.get(label)
+            for key, what, remedy in values.mistakes(bound, highest):
+                yield Problem(file, f"{table}.{label}.{key}", what, remedy)
+            for index, override in enumerate(thresholds.overrides):
+                if label in override.labels:
+                    for key, what, remedy in values.under(override).mistakes(bound, highest):
+                        yield Problem(file, f"overrides[{index}].{key}", f"{label}: {what}", remedy)
+
+
+def _override_problems(thresholds: Thresholds, file: Path) -> Iterator[Problem]:
+    known = thresholds.labels.keys() | thresholds.properties.keys()
+    remedy = f"use one of: {', '.join(sorted(known))}; or write its table first"
+    for index, override in enumerate(thresholds.overrides):
+        for label in override.labels:
+            if label not in known:
+                yield Problem(file, f"overrides[{index}].labels", f"no rule for {label!r}", remedy)
+        if override.first and override.last and override.last < override.first:
+            what = f"the season ends on {override.last}, before it begins"
+            yield Problem(
+                file, f"overrides[{index}].last", what, "correct one of the two; a season ends in a later year"
+            )
+    for index, name in duplicates(override.name for override in thresholds.overrides):
+        yield Problem(file, f"overrides[{index}].name", f"{name!r} is there twice", "rename one of them")
+    for label in thresholds.bounds.keys() - known:
+        yield Problem(file, f"bounds.{label}", f"no rule for {label!r}", remedy)
+    try:
+        zoneinfo.ZoneInfo(thresholds.time_zone)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError):
+        what = f"no such time zone: {thresholds.time_zone!r}"
+        yield Problem(file, "time_zone", what, "use an IANA name such as Asia/Shanghai")
+
+
+def place_problems(thresholds: Thresholds, places: Places, *, file: Path) -> Iterator[Problem]:
+    """Yield the devices and zones of overrides that the city does not know: such a rule would silently do nothing."""
+    zones = {zone.id for zone in places.zones}
+    for index, override in enumerate(thresholds.overrides):
+        for kind, named, known in (
+            ("devices", override.devices, places.device_by_id.keys()),
+            ("zones", override.zones, zones),
+        ):
+            for one in named:
+                if one not in known:
+                    what = f"no {kind.removesuffix('s')} {one!r} in places.geojson"
+                    yield Problem(file, f"overrides[{index}].{kind}", what, "correct the id")
