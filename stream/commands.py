@@ -1,4 +1,4 @@
-"""The subcommands of the stream processor: ``stream route replay dead``."""
+"""The subcommands of the stream processor: ``stream route replay tune dead``."""
 
 from __future__ import annotations
 
@@ -28,6 +28,19 @@ def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
     replay.add_argument("log", type=Path, help="the log.db of a state folder; it is only read")
     replay.add_argument("--json", action="store_true", help="print one JSON object")
     replay.set_defaults(run=_replay)
+    tune = commands.add_parser(
+        "tune", help="try other thresholds on the recorded log; list, compare, roll back"
+    )
+    tune.add_argument("config", type=Path, nargs="?", default=Path(), help="config folder (default: this one)")
+    tune.add_argument("--log", type=Path, help="the log.db to read (default: that of the config's state folder)")
+    what = tune.add_mutually_exclusive_group(required=True)
+    what.add_argument("--what-if", type=Path, metavar="FILE", help="a thresholds.toml: what it would have done")
+    what.add_argument("--versions", action="store_true", help="list the thresholds that were in force")
+    what.add_argument("--diff", nargs=2, metavar=("OLD", "NEW"), help="two versions, or files: what differs")
+    what.add_argument("--roll-back", metavar="VERSION", help="put an earlier version back into thresholds.toml")
+    tune.add_argument("--since", default="7d", metavar="TIME", help="such as 7d, 12h or a time (default: 7d)")
+    tune.add_argument("--json", action="store_true", help="print one JSON object")
+    tune.set_defaults(run=_tune)
     dead = commands.add_parser("dead", help="list the dead letters of a log: what could not be taken, and why")
     dead.add_argument("log", type=Path, help="the log.db of a state folder; it is only read")
     dead.add_argument("--json", action="store_true", help="print one JSON object a line, with the head of the payload")
@@ -71,6 +84,12 @@ def _replay(args: argparse.Namespace) -> int:
     found = replay(args.log)
     print(report(found, as_json=args.json))
     return 0 if found.is_same else 1
+
+
+def _tune(args: argparse.Namespace) -> int:
+    from stream.tune import run
+
+    return run(args, print)
 
 
 def _dead(args: argparse.Namespace) -> int:
