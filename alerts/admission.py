@@ -19,6 +19,7 @@ from models.messages import (
     Decision,
     DecisionKind,
     DispatchOrder,
+    Priority,
     Receipt,
     ReceiptKind,
     Stage,
@@ -31,6 +32,7 @@ class Wish(Struct, frozen=True, kw_only=True):
 
     Attributes:
         expected_revision: what the person saw; another one by now means that he must look again. 0: whatever it is.
+        into, signals, category, priority, post: as in `models.messages.Decision`.
     """
 
     incident_id: str
@@ -38,12 +40,18 @@ class Wish(Struct, frozen=True, kw_only=True):
     by: str
     reason: str = ""
     expected_revision: int = 0
+    into: str | None = None
+    signals: tuple[str, ...] = ()
+    category: str | None = None
+    priority: Priority | None = None
+    post: str | None = None
 
 
 Request = DispatchOrder | Picture | Receipt | Ack | Wish
 
-_ONLY_WHILE_OPEN: Final = frozenset({*ENDING, DecisionKind.CONFIRM, DecisionKind.ACKNOWLEDGE})
-_NEED_REASON: Final = frozenset({DecisionKind.CLEAR, DecisionKind.CLOSE, DecisionKind.CANCEL, DecisionKind.REOPEN})
+_RESHAPING: Final = frozenset({DecisionKind.MERGE, DecisionKind.SPLIT, DecisionKind.CORRECT, DecisionKind.ASSIGN})
+_ONLY_WHILE_OPEN: Final = frozenset({*ENDING, *_RESHAPING, DecisionKind.CONFIRM, DecisionKind.ACKNOWLEDGE})
+_NEED_REASON: Final = frozenset({*ENDING, *_RESHAPING, DecisionKind.REOPEN})
 SUPPORTED: Final = _ONLY_WHILE_OPEN | {DecisionKind.REOPEN}
 
 
@@ -144,6 +152,7 @@ def _wish(book: Casebook, wish: Wish, now_ms: int) -> list[Draft]:
     if wish.expected_revision not in (0, case.order.revision):
         raise StaleError(case.order.revision)
     _check_state(case, wish)
+    _check_target(book, case, wish)
     decision = Decision(
         v=VERSION,
         outbox_id=book.ledger_id,
@@ -154,6 +163,11 @@ def _wish(book: Casebook, wish: Wish, now_ms: int) -> list[Draft]:
         by=wish.by,
         at_ms=now_ms,
         reason=wish.reason,
+        into=wish.into,
+        signals=wish.signals,
+        category=wish.category,
+        priority=wish.priority,
+        post=wish.post,
     )
     return [Draft(kind=Kind.DECISION, body=decision, incident_id=wish.incident_id, actor=wish.by)]
 
@@ -168,3 +182,23 @@ def _check_state(case: Case, wish: Wish) -> None:
         raise MessageError(Reason.RULE_FAILED, "only a pre-alarm can be confirmed or cleared; an alarm is closed")
     if wish.kind in _NEED_REASON and not wish.reason.strip():
         raise MessageError(Reason.RULE_FAILED, f"{wish.kind} needs a reason")
+
+
+def _check_target(book: Casebook, case: Case, wish: Wish) -> None:
+    """Refuse, while the person is still at the page, what the stream would refuse; it judges the rest."""
+    match wish.kind:
+        case DecisionKind.MERGE:
+            other = book.cases.get(wish.into or "")
+            if other is None or other is case or not other.is_open:
+                raise MessageError(Reason.RULE_FAILED, f"{wish.into} is no other open incident; name one in `into`")
+        case DecisionKind.SPLIT:
+            foreign = set(wish.signals) - set(case.order.incident.aliases)
+            if foreign or not wish.signals:
+                what = f"not merged into {case.incident_id}: {', '.join(sorted(foreign)) or 'nothing named'}"
+                raise MessageError(Reason.RULE_FAILED, f"{what}; name some of its aliases in `signals`")
+        case DecisionKind.CORRECT:
+            if wish.category is None and wish.priority is None:
+                raise MessageError(Reason.RULE_FAILED, "a correction names a `category`, a `priority` or both")
+        case DecisionKind.ASSIGN:
+            if wish.post is None:
+                raise MessageError(Reason.RULE_FAILED, "an assignment names a `post`")

@@ -34,6 +34,8 @@ StepKey = tuple[int, bool]
 ENDING: Final = frozenset({DecisionKind.CLEAR, DecisionKind.CLOSE, DecisionKind.CANCEL})
 REFUSED: Final = "STALE_DECISION"
 """Reason of an order that answers a decision which the stream did not take."""
+SPLIT: Final = "SPLIT"
+"""Reason of the order of an incident that is its own again."""
 _ANSWERS: Final = frozenset({ReceiptKind.ACCEPTED, ReceiptKind.DECLINED})
 _SEEN: Final = frozenset({DecisionKind.ACKNOWLEDGE, DecisionKind.CONFIRM})
 _RANK: Final = {Stage.RESTORED: 0, Stage.PRE_ALARM: 1, Stage.ALARM: 2}
@@ -211,6 +213,8 @@ def _reordered(case: Case, order: DispatchOrder, at_ms: int) -> Case:
     case = replace(case, revisions=(*case.revisions, (order.revision, at_ms)), since=since)
     if order.revision < case.order.revision:
         return case
+    if case.merged_into is not None and SPLIT in order.reasons:
+        case = replace(case, merged_into=None)
     before, after = case.order.incident.stage, order.incident.stage
     if not case.is_open and (is_raised(before, after) or REFUSED in order.reasons):
         # It was ended by somebody who could not know the newest turn, an alarm perhaps: that must not go unheard.

@@ -390,7 +390,15 @@ class DecisionKind(enum.StrEnum):
 
 
 class Decision(Message, frozen=True, kw_only=True):
-    """A person's decision on its way back into the log. (`outbox_id`, `seq`) is what `stream` names in its `Ack`."""
+    """A person's decision on its way back into the log. (`outbox_id`, `seq`) is what `stream` names in its `Ack`.
+
+    Attributes:
+        into: of `merge`: the incident that takes this one over.
+        signals: of `split`: ids, among the aliases, that become an incident of their own.
+        category: of `correct`: what it really is, with
+        priority: its priority where it is not the category's.
+        post: of `assign`: who leads from now on.
+    """
 
     v: int
     outbox_id: Id
@@ -401,6 +409,11 @@ class Decision(Message, frozen=True, kw_only=True):
     by: Id
     at_ms: Ms
     reason: str = ""
+    into: Id | None = None
+    signals: tuple[Id, ...] = ()
+    category: Annotated[str, Meta(max_length=64)] | None = None
+    priority: Priority | None = None
+    post: Id | None = None
 
 
 class Load(Message, frozen=True, kw_only=True):

@@ -24,7 +24,7 @@ from alerts.web.feed import Cursor, cursor_of, feed
 from alerts.web.logins import SEAT, home
 from alerts.web.pages import page
 from alerts.web.views import CaseView, HealthView, View, case_view, device_view
-from models.messages import DecisionKind
+from models.messages import DecisionKind, Id, Priority
 
 Http = Request[object, object, State]
 MAX_CLOSED: Final = 200
@@ -37,6 +37,11 @@ class Decide(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     kind: DecisionKind
     expected_revision: Annotated[int, Meta(ge=0)] = 0
     reason: Annotated[str, Meta(max_length=500)] = ""
+    into: Id | None = None
+    signals: tuple[Id, ...] = ()
+    category: Annotated[str, Meta(max_length=64)] | None = None
+    priority: Priority | None = None
+    post: Id | None = None
 
 
 class CaseList(View, frozen=True, kw_only=True):
@@ -111,6 +116,11 @@ async def decide(center: TheCenter, incident_id: FromPath[str], data: JSONBody[D
         by=SEAT,
         reason=data.reason,
         expected_revision=data.expected_revision,
+        into=data.into,
+        signals=data.signals,
+        category=data.category,
+        priority=data.priority,
+        post=data.post,
     )
     outcome = (await office.submit([wish]))[0]
     if outcome.refusal is not None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Final
 
 from msgspec.structs import replace
 
 from models.catalogue import Catalogue, Category
-from models.geo import distance_m, point_e7, to_degrees
+from models.geo import PointE7, distance_m, point_e7, to_degrees
 from models.messages import Incident, Position, Stage, Timeline
 from stream.desk.row import Case, Member
 from stream.records import SignalKind, SignalRecord
@@ -42,31 +42,38 @@ def first_incident(signal: SignalRecord, category: Category, clock_ms: int) -> I
     )
 
 
-def member(signal: SignalRecord) -> Member:
-    """Return what an incident keeps of a signal."""
+def member(signal: SignalRecord, before: Member | None = None) -> Member:
+    """Return what an incident keeps of a signal, after another word of it."""
     return Member(
-        zone=signal.zone,
+        raised=before.raised if before else signal,
         stage=signal.stage,
         heard=(signal.origin.offset, signal.origin.n),
+        count=signal.count + (before.count if before else 0),
+        confidence=max(signal.confidence, before.confidence if before else 0.0),
+        sources=tuple(sorted({*signal.sources, *(before.sources if before else ())})),
+        last_event_ms=max(signal.event_ms, before.last_event_ms if before else signal.event_ms),
         is_active=signal.kind is not SignalKind.CLEARED,
     )
 
 
-def near(cases: Mapping[str, Case], signal: SignalRecord, catalogue: Catalogue) -> Case | None:
-    """Return the open incident that a new signal belongs to: the nearest, then the oldest."""
+def place_of(case: Case) -> PointE7:
+    """Return where an incident is: its place never changes."""
+    position = case.order.incident.position
+    return point_e7(position.lon_deg, position.lat_deg)
+
+
+def near(cases: Iterable[Case], signal: SignalRecord, catalogue: Catalogue) -> Case | None:
+    """Return the open incident, of these of its family, that a new signal belongs to: the nearest, then the oldest."""
     merge_ms = catalogue.merge_s * 1000
     found = []
-    for incident_id, case in cases.items():
-        incident = case.order.incident
-        if incident.family != signal.family:
-            continue
+    for case in cases:
         if not case.first_event_ms - merge_ms <= signal.event_ms <= case.last_event_ms + merge_ms:
             continue
-        place = point_e7(incident.position.lon_deg, incident.position.lat_deg)
-        away_m = distance_m(place, (signal.lon_e7, signal.lat_e7))
+        away_m = distance_m(place_of(case), (signal.lon_e7, signal.lat_e7))
         if away_m <= catalogue.merge_m:
-            found.append((away_m, incident.opened_at_ms, incident_id))
-    return cases[min(found)[2]] if found else None
+            incident = case.order.incident
+            found.append((away_m, incident.opened_at_ms, incident.incident_id, case))
+    return min(found, key=lambda one: one[:3])[3] if found else None
 
 
 def joined(case: Case, signal: SignalRecord) -> Case:
@@ -76,7 +83,7 @@ def joined(case: Case, signal: SignalRecord) -> Case:
         count=case.count + signal.count,
         confidence=max(case.confidence, signal.confidence),
         sources=tuple(sorted({*case.sources, *signal.sources})),
-        members=case.members | {signal.signal_id: member(signal)},
+        members=case.members | {signal.signal_id: member(signal, case.members.get(signal.signal_id))},
         first_event_ms=min(case.first_event_ms, signal.event_ms),
         last_event_ms=max(case.last_event_ms, signal.event_ms),
     )
@@ -102,9 +109,10 @@ def turned(case: Case, signal: SignalRecord, world: World, clock_ms: int) -> Inc
         is_over = not any(member.is_active for member in case.members.values())
         stage = Stage.RESTORED if is_over and stage is Stage.PRE_ALARM else stage
     elif URGENCY.index(signal.stage) > URGENCY.index(stage):
-        now = world.category(signal.category, signal.family)
+        now = world.category(case.corrected[0] if case.corrected else signal.category, signal.family)
         stage, category, timeline = signal.stage, now.key, _timeline(signal)
-        priority = min(priority, now.priority_at(stage))
+        # What a person has said it is, is not made more urgent by more of the same evidence.
+        priority = case.corrected[1] if case.corrected else min(priority, now.priority_at(stage))
     pictures = tuple(dict.fromkeys((*incident.evidence_ids, *signal.evidence_ids)))[:MAX_PICTURES]
     is_alias = signal.signal_id not in (incident.incident_id, *incident.aliases)
     return replace(

@@ -6,12 +6,12 @@ first signal in log order. What people decide comes back in the same log, so a r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final, Literal, NamedTuple
 
 from msgspec.structs import replace
 
-from models.messages import DecisionKind, Incident, Stage
+from models.messages import Decision, DecisionKind, Incident, Stage
 from models.seqset import SeqSet
 from stream.desk.cases import (
     changes,
@@ -22,8 +22,11 @@ from stream.desk.cases import (
     member,
     near,
     needs_new_chain,
+    place_of,
     turned,
 )
+from stream.desk.decisions import RefusedError, assigned, corrected, merged, split
+from stream.desk.index import Deadlines, PlaceIndex
 from stream.desk.orders import matched_order, next_order
 from stream.desk.row import META, Case, CaseRow, Meta, MetaRow, read_rows
 from stream.inforce import InForce
@@ -71,14 +74,16 @@ class Desk:
         self._before: dict[str, Case | None] = {}
         """Stored values of what changed since the last `settle`."""
         self._gone: set[str] = set()
+        self._places = PlaceIndex()
+        self._deadlines = Deadlines()
 
     @classmethod
     def load(cls, rows: Mapping[str, CaseRow | MetaRow]) -> Desk:
         """Return the desk that `changes` once described, at the last moment of which all rows are there."""
         desk = cls()
         desk._meta, desk._cases, desk._gone = read_rows(rows)
-        for incident_id, case in desk._cases.items():
-            desk._case_of.update(dict.fromkeys(case.members, incident_id))
+        for case in desk._cases.values():
+            desk._note(case)
         return desk
 
     @property
@@ -100,7 +105,7 @@ class Desk:
         """Apply one record of the log, once; `world` is what is in force at `offset`, needed for all but control."""
         if offset <= self._meta.applied_offset:
             return Applied([], [], "APPLIED")
-        turn = _Turn(self._meta.copy(), self._cases, self._case_of, offset, record.at_ms)
+        turn = _Turn(self, self._meta.copy(), offset, record.at_ms)
         ignored = turn.run(record, world)
         self._meta = turn.meta
         for incident_id, case in turn.changed.items():
@@ -109,7 +114,7 @@ class Desk:
 
     def next_deadline_ms(self) -> int | None:
         """Return when a tick is due."""
-        return min((case.tell_by_ms for case in self._cases.values() if case.tell_by_ms is not None), default=None)
+        return self._deadlines.next_ms()
 
     def changes(self) -> list[tuple[str, CaseRow | MetaRow | None]]:
         """Return the rows to be stored, None for one to be removed. The last one goes after all others are stored."""
@@ -130,22 +135,53 @@ class Desk:
         old = self._cases.get(incident_id)
         self._before.setdefault(incident_id, old)
         self._gone.discard(incident_id)
+        if old is not None:
+            self._forget(old)
         if case is not None:
             self._cases[incident_id] = case
-            self._case_of.update(dict.fromkeys(case.members, incident_id))
-        elif old is not None:
-            del self._cases[incident_id]
-            for signal_id in old.members:
+            self._note(case)
+
+    def _note(self, case: Case) -> None:
+        incident = case.order.incident
+        self._case_of.update(dict.fromkeys(case.members, incident.incident_id))
+        self._places.add(incident.incident_id, incident.family, place_of(case))
+        self._deadlines.put(incident.incident_id, case.tell_by_ms)
+
+    def _forget(self, case: Case) -> None:
+        incident = case.order.incident
+        del self._cases[incident.incident_id]
+        for signal_id in case.members:
+            if self._case_of.get(signal_id) == incident.incident_id:  # else another incident has taken it over
                 del self._case_of[signal_id]
+        self._places.remove(incident.incident_id, incident.family, place_of(case))
+        self._deadlines.put(incident.incident_id, None)
+
+    # --- what a turn asks ------------------------------------------------------------------------------------------
+
+    def case_of(self, signal_id: str) -> Case | None:
+        """Return the open incident that a signal belongs to."""
+        incident_id = self._case_of.get(signal_id)
+        return None if incident_id is None else self._cases[incident_id]
+
+    def case(self, incident_id: str) -> Case | None:
+        """Return an open incident by its id or an alias, which is the id of one of its signals."""
+        return self._cases.get(self._case_of.get(incident_id, incident_id))
+
+    def around(self, signal: SignalRecord, within_m: float) -> Iterator[Case]:
+        """Yield the open incidents of a signal's family near its place."""
+        keys = self._places.around(signal.family, (signal.lon_e7, signal.lat_e7), within_m)
+        return (self._cases[key] for key in keys)
+
+    def due(self, now_ms: int) -> list[Case]:
+        """Return the incidents of which something is to be told by now."""
+        return [self._cases[key] for key in self._deadlines.due(now_ms)]
 
 
 class _Turn:
-    """One record at work on the desk; it reads `cases` and writes `changed`."""
+    """One record at work: it reads the desk and writes `changed`."""
 
-    def __init__(
-        self, meta: Meta, cases: Mapping[str, Case], case_of: Mapping[str, str], offset: int, at_ms: int
-    ) -> None:
-        self.meta, self.cases, self.case_of, self.offset, self.at_ms = meta, cases, case_of, offset, at_ms
+    def __init__(self, desk: Desk, meta: Meta, offset: int, at_ms: int) -> None:
+        self.desk, self.meta, self.offset, self.at_ms = desk, meta, offset, at_ms
         self.meta.applied_offset = offset
         self.meta.clock_ms = max(meta.clock_ms, at_ms)
         self.changed: dict[str, Case | None] = {}
@@ -171,12 +207,11 @@ class _Turn:
         if heard <= self.meta.heard.get(partition, (-1, -1)):
             return "DUPLICATE"
         self.meta.heard[partition] = heard
-        incident_id = self.case_of.get(signal.signal_id)
-        if incident_id is not None:
-            self._extend(self.cases[incident_id], signal, world)
+        if case := self.desk.case_of(signal.signal_id):
+            self._extend(case, signal, world)
         elif signal.kind is not SignalKind.RAISED:
             return "UNKNOWN_SIGNAL"
-        elif case := near(self.cases, signal, world.catalogue):
+        elif case := near(self.desk.around(signal, world.catalogue.merge_m), signal, world.catalogue):
             self._extend(case, signal, world)
         else:
             self._open(signal, world)
@@ -224,9 +259,8 @@ class _Turn:
             self._tell_again(case, "COUNT")
 
     def _tick(self) -> None:
-        for _, case in sorted(self.cases.items()):
-            if case.tell_by_ms is not None and case.tell_by_ms <= self.meta.clock_ms:
-                self._count(case)
+        for case in self.desk.due(self.meta.clock_ms):
+            self._count(case)
 
     def _tell_again(self, case: Case, reason: str) -> None:
         self._tell(replace(case, order=next_order(case.order, counted(case, self.meta.clock_ms), (reason,))))
@@ -244,31 +278,51 @@ class _Turn:
         decision = record.decision
         if not self.meta.decided.setdefault(decision.outbox_id, SeqSet()).add(decision.seq):
             return "DUPLICATE"
-        # An alias is the id of one of the incident's signals.
-        case = self.cases.get(self.case_of.get(decision.incident_id, decision.incident_id))
+        case = self.desk.case(decision.incident_id)
         if case is None:
             return "UNKNOWN_INCIDENT"
         if decision.kind in ENDING and decision.expected_revision < case.weighty_revision:
             # Whoever decided did not know the newest turn: he is shown it, and nothing is ended.
             self._tell_again(case, "STALE_DECISION")
             return "STALE"
-        return self._do(decision.kind, case, world)
+        try:
+            return self._do(decision, case, world)
+        except RefusedError as refusal:
+            # Whoever decided is shown what stands, and why it still does.
+            self._tell_again(case, f"REFUSED_{refusal}")
+            return str(refusal)
 
-    def _do(self, kind: DecisionKind, case: Case, world: World) -> str | None:
-        match kind:
+    def _do(self, decision: Decision, case: Case, world: World) -> str | None:
+        match decision.kind:
             case DecisionKind.CONFIRM:
                 return self._say("confirm", case, Stage.PRE_ALARM)
             case DecisionKind.CLEAR:
                 return self._say("clear", case, Stage.PRE_ALARM)
             case DecisionKind.CLOSE | DecisionKind.CANCEL:
-                self._end(case, ENDING[kind])
+                self._end(case, ENDING[decision.kind])
             case DecisionKind.REMATCH:
                 self._rematch(case, world)
+            case DecisionKind.MERGE:
+                self._merge(case, decision, world)
+            case DecisionKind.SPLIT:
+                for part in split(case, decision, world, self.meta.clock_ms):
+                    self._tell(part)
+            case DecisionKind.CORRECT:
+                self._tell(corrected(case, decision, world, self.meta.clock_ms))
+            case DecisionKind.ASSIGN:
+                self._tell(assigned(case, decision, world, self.meta.clock_ms))
             case DecisionKind.ACKNOWLEDGE:
                 pass  # it stops clocks of `alerts`, and nothing here
-            case _:
-                return "UNSUPPORTED"
+            case DecisionKind.REOPEN:
+                return "STILL_OPEN"  # a closed case is opened again in `alerts`: here it has no row any more
         return None
+
+    def _merge(self, case: Case, decision: Decision, world: World) -> None:
+        into = self.desk.case(decision.into or "")
+        if into is None or into is case:
+            raise RefusedError("UNKNOWN_TARGET")
+        self.changed[case.order.incident.incident_id] = None
+        self._tell(merged(into, case, world, self.meta.clock_ms))
 
     def _say(self, verdict: Literal["confirm", "clear", "close"], case: Case, *stages: Stage) -> str | None:
         """Send a verdict to the zones of an incident's signals, as far as they are at one of `stages`."""

@@ -8,9 +8,10 @@ from typing import Final
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from models.messages import DispatchOrder, Stage
+from models.messages import DispatchOrder, Priority, Stage
 from models.seqset import SeqSet
 from stream.inforce import InForce
+from stream.records import SignalRecord
 
 META: Final = "#desk"
 """Key of the desk's own row; no incident id begins like that."""
@@ -20,14 +21,25 @@ class Member(Struct, frozen=True, kw_only=True):
     """A zone's signal that belongs to an incident.
 
     Attributes:
+        raised: its first word: of it an incident is made again when it is split off.
         heard: (offset, n) in `obs` of its last word that counted here.
+        count, confidence, sources: of its own evidence.
         is_active: it was neither cleared nor closed.
     """
 
-    zone: str
+    raised: SignalRecord
     stage: Stage
     heard: tuple[int, int]
+    count: int
+    confidence: float
+    sources: tuple[str, ...]
+    last_event_ms: int
     is_active: bool = True
+
+    @property
+    def zone(self) -> str:
+        """Where it stands."""
+        return self.raised.zone
 
 
 class Case(Struct, frozen=True, kw_only=True):
@@ -36,6 +48,7 @@ class Case(Struct, frozen=True, kw_only=True):
     Attributes:
         order: as last sent; its `incident` is what was told.
         count: evidence so far, told or not; so are `sources` and `confidence`.
+        corrected: (category, priority) that a person gave it; evidence alone does not change them any more.
         weighty_revision: the last one that changed what a person decides about: a decision on an older one is stale.
         members: by signal id.
         first_event_ms, last_event_ms: between these, and `merge_s` around them, evidence belongs here.
@@ -51,6 +64,7 @@ class Case(Struct, frozen=True, kw_only=True):
     first_event_ms: int
     last_event_ms: int
     tell_by_ms: int | None = None
+    corrected: tuple[str, Priority] | None = None
 
 
 class Meta(Struct):

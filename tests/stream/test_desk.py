@@ -101,7 +101,7 @@ class Log:
         return self.put(record)
 
     def decide(
-        self, kind: DecisionKind, incident_id: str = "inc-1", *, revision: int | None = None
+        self, kind: DecisionKind, incident_id: str = "inc-1", *, revision: int | None = None, **fields: Any
     ) -> list[DispatchOrder]:
         self._decision += 1
         known = [order.revision for order in self.orders if order.incident.incident_id == incident_id]
@@ -114,6 +114,7 @@ class Log:
             kind=kind,
             by="p-seat",
             at_ms=self.now,
+            **fields,
         )
         return self.put(DecisionRecord(at_ms=self.now, decision=decision))
 
@@ -399,8 +400,8 @@ def test_a_decision_on_nothing_is_ignored_with_a_reason(log: Log) -> None:
     log.decide(DecisionKind.CLOSE, "inc-404")
     log.signal(stage=Stage.ALARM)
     log.decide(DecisionKind.CLEAR)
-    log.decide(DecisionKind.SPLIT)
-    assert log.ignored == ["UNKNOWN_INCIDENT", "NOTHING_TO_DECIDE", "UNSUPPORTED"]
+    log.decide(DecisionKind.REOPEN)
+    assert log.ignored == ["UNKNOWN_INCIDENT", "NOTHING_TO_DECIDE", "STILL_OPEN"]
 
 
 # --- records and rows ------------------------------------------------------------------------------------------------

@@ -1,0 +1,170 @@
+"""What a person's merge, split, correction and assignment make of incidents: pure functions on values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec.structs import replace
+
+from models.catalogue import Category
+from models.messages import Candidate, Decision, DispatchOrder, Incident, OrderStep
+from stream.desk.cases import MAX_PICTURES, URGENCY, counted, first_incident
+from stream.desk.orders import matched_order, next_order
+from stream.desk.row import Case, Member
+from stream.world import World
+
+
+class RefusedError(Exception):
+    """A decision that cannot be carried out; its text is the code that is counted."""
+
+
+def merged(case: Case, other: Case, world: World, clock_ms: int) -> Case:
+    """Return `case` with all of `other` in it: the more urgent stage, category and priority of the two.
+
+    The revision is above both, so that whoever knew either sees that it is newer.
+    """
+    one, two = case.order.incident, other.order.incident
+    is_worse = (-URGENCY.index(two.stage), two.priority) < (-URGENCY.index(one.stage), one.priority)
+    worse = two if is_worse else one
+    case = replace(
+        case,
+        count=case.count + other.count,
+        confidence=max(case.confidence, other.confidence),
+        sources=tuple(sorted({*case.sources, *other.sources})),
+        members=case.members | other.members,
+        first_event_ms=min(case.first_event_ms, other.first_event_ms),
+        last_event_ms=max(case.last_event_ms, other.last_event_ms),
+        corrected=other.corrected if is_worse else case.corrected,
+    )
+    incident = replace(
+        counted(case, clock_ms),
+        stage=worse.stage,
+        category=worse.category,
+        priority=min(one.priority, two.priority),
+        aliases=tuple(dict.fromkeys((*one.aliases, two.incident_id, *two.aliases))),
+        evidence_ids=tuple(dict.fromkeys((*one.evidence_ids, *two.evidence_ids)))[:MAX_PICTURES],
+        late=one.late and two.late,
+    )
+    revision = max(case.order.revision, other.order.revision) + 1
+    return _ordered(case, incident, revision, ("MERGED",), world)
+
+
+def split(case: Case, decision: Decision, world: World, clock_ms: int) -> tuple[Case, Case]:
+    """Return what stays of `case`, and the incident that its signals make which the decision names.
+
+    Raises:
+        RefusedError: they are not its signals, or the one is among them that it is named after.
+    """
+    incident = case.order.incident
+    named = set(decision.signals)
+    if not named or not named <= case.members.keys():
+        raise RefusedError("UNKNOWN_SIGNAL")
+    if incident.incident_id in named:
+        raise RefusedError("SPLITS_FOUNDER")
+    off = {key: member for key, member in case.members.items() if key in named}
+    left = {key: member for key, member in case.members.items() if key not in named}
+    revision = case.order.revision + 1
+    rest = _of_members(case, left)
+    aliases = tuple(alias for alias in incident.aliases if alias not in named)
+    stays = replace(counted(rest, clock_ms), aliases=aliases)
+    return (
+        _ordered(rest, stays, revision, ("SPLIT",), world),
+        _ordered(*_anew(case, off, world, clock_ms), revision, ("SPLIT", "OPENED"), world),
+    )
+
+
+def _of_members(case: Case, members: dict[str, Member]) -> Case:
+    return replace(
+        case,
+        members=members,
+        count=sum(member.count for member in members.values()),
+        confidence=max(member.confidence for member in members.values()),
+        sources=_sources(members.values()),
+        first_event_ms=min(member.raised.event_ms for member in members.values()),
+        last_event_ms=max(member.last_event_ms for member in members.values()),
+    )
+
+
+def _anew(case: Case, members: dict[str, Member], world: World, clock_ms: int) -> tuple[Case, Incident]:
+    """Return a case of its own made of `members`, named after the first, and its incident."""
+    first = next(iter(members.values()))
+    worst = max(members.values(), key=lambda member: URGENCY.index(member.stage))
+    category = world.category(worst.raised.category, worst.raised.family)
+    incident = replace(
+        first_incident(first.raised, category, clock_ms),
+        stage=worst.stage,
+        priority=category.priority_at(worst.stage),
+        aliases=tuple(list(members)[1:]),
+    )
+    made = replace(_of_members(case, members), corrected=None)
+    return made, replace(incident, count=made.count, confidence=made.confidence, sources=made.sources)
+
+
+def _sources(members: Iterable[Member]) -> tuple[str, ...]:
+    return tuple(sorted({source for member in members for source in member.sources}))
+
+
+def corrected(case: Case, decision: Decision, world: World, clock_ms: int) -> Case:
+    """Return `case` as what a person says it is: burning rubbish, a barbecue or dust, and not nothing.
+
+    Raises:
+        RefusedError: no such category.
+    """
+    category = world.catalogue.category_by_key.get(decision.category or case.order.incident.category)
+    if category is None:
+        raise RefusedError("UNKNOWN_CATEGORY")
+    incident = counted(case, clock_ms)
+    priority = decision.priority or category.priority_at(incident.stage)
+    was = f"WAS_{incident.category}_{incident.priority}"
+    incident = replace(incident, category=category.key, priority=priority)
+    case = replace(case, corrected=(category.key, priority))
+    return _ordered(case, incident, case.order.revision + 1, ("CORRECTED", was), world, category)
+
+
+def assigned(case: Case, decision: Decision, world: World, clock_ms: int) -> Case:
+    """Return `case` led by the post that a person names; its people on duty are asked first.
+
+    Raises:
+        RefusedError: no such post, or nobody is on duty there.
+    """
+    post = next((post for post in world.people.posts if post.id == decision.post), None)
+    if post is None:
+        raise RefusedError("UNKNOWN_POST")
+    on_duty = [
+        Candidate(
+            post=post.id,
+            person=duty.person,
+            duty_from_ms=duty.from_ms,
+            duty_until_ms=duty.until_ms,
+            reasons=("ASSIGNED",),
+        )
+        for duty in world.people.duties(post.id, clock_ms)
+    ]
+    if not on_duty:
+        raise RefusedError("NOBODY_ON_DUTY")
+    order = next_order(case.order, counted(case, clock_ms), ("ASSIGNED",))
+    order = replace(order, lead_unit=post.unit, lead_post=post.id, steps=_first(order, on_duty))
+    return replace(case, order=order, weighty_revision=order.revision)
+
+
+def _first(order: DispatchOrder, candidates: list[Candidate]) -> tuple[OrderStep, ...]:
+    """Return the steps with `candidates` at the head of the first one; one person appears once."""
+    persons = {candidate.person for candidate in candidates}
+    others = [
+        replace(step, candidates=tuple(one for one in step.candidates if one.person not in persons))
+        for step in order.steps
+    ]
+    return (replace(others[0], candidates=(*candidates, *others[0].candidates)), *others[1:])
+
+
+def _ordered(
+    case: Case,
+    incident: Incident,
+    revision: int,
+    reasons: tuple[str, ...],
+    world: World,
+    category: Category | None = None,
+) -> Case:
+    category = category or world.category(incident.category, incident.family)
+    order = matched_order(incident, category, revision, reasons, world)
+    return replace(case, order=order, weighty_revision=revision, tell_by_ms=None)
