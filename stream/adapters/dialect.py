@@ -1,0 +1,188 @@
+"""What all dialects share: what was heard, and which names mean what."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple, Protocol
+
+import msgspec
+
+from models.errors import MessageError, Reason
+from models.messages import Fault, Payload, Quality, Reading, SelfTest
+
+SETTLE_MS: Final = 5_000
+"""After its bridge came up, what a device is said to have seen is cached state, not news."""
+FRESH_MS: Final = 60_000
+"""A device that was last seen longer ago than this did not say it now."""
+
+
+class Heard(NamedTuple):
+    """One thing that a device said.
+
+    Attributes:
+        source: the device, as its own world names it.
+        observed_ms: by the device's or the bridge's clock, where it says.
+    """
+
+    source: str
+    payload: Payload
+    quality: Quality = Quality.LIVE
+    observed_ms: int | None = None
+
+
+class Ask(NamedTuple):
+    """A message that a dialect wants said, such as Sparkplug's request to be born again."""
+
+    topic: str
+    payload: bytes
+
+
+class Dialect(Protocol):
+    """One adapter. It remembers a little; time is an argument.
+
+    Attributes:
+        subscriptions: topics that it wants to hear; may grow while it listens.
+    """
+
+    @property
+    def subscriptions(self) -> tuple[str, ...]:
+        """Topic filters."""
+
+    def hear(self, topic: str, payload: bytes, *, is_retained: bool, now_ms: int) -> Sequence[Heard | Ask]:
+        """Say what a message means; nothing for one that is none of its business.
+
+        Raises:
+            MessageError: it should mean something, and cannot be read.
+        """
+
+
+# --- names -----------------------------------------------------------------------------------------------------------
+
+ALARMS: Final = {
+    "smoke": "smoke",
+    "gas": "gas_alarm",
+    "carbon_monoxide": "co_alarm",
+    "water_leak": "water_leak",
+    "moisture": "water_leak",
+    "heat": "heat_alarm",
+}
+"""Yes-or-no names to our property; the unit is ``1``."""
+
+MEASURES: Final = {
+    "temperature": ("temperature", "Cel"),
+    "humidity": ("humidity", "%"),
+    "co": ("co", "[ppm]"),
+    "co2": ("co2", "[ppm]"),
+    "carbondioxide": ("co2", "[ppm]"),
+    "pm25": ("pm25", "ug/m3"),
+    "pm2.5": ("pm25", "ug/m3"),
+    "noise": ("sound", "dB"),
+    "water_level": ("water_level", "cm"),
+    "gas_value": ("gas", "%"),
+}
+"""Measured names, in lower case, to our property and its unit."""
+
+FAULTS: Final = {
+    "tamper": "tamper",
+    "battery_low": "battery_low",
+    "battery_defect": "battery_defect",
+    "trouble": "trouble",
+    "fault_alarm": "trouble",
+    "problem": "trouble",
+}
+"""Yes-or-no names of what is wrong with a device."""
+TESTS: Final = frozenset({"test", "self_test"})
+
+
+class Faults:
+    """Which faults each device has said: one that it goes on saying is no news."""
+
+    def __init__(self) -> None:
+        self._said: set[tuple[str, str]] = set()
+
+    def news(self, source: str, fault: str, *, is_there: bool) -> bool:
+        """Whether this fault was not there before."""
+        key = (source, fault)
+        if not is_there:
+            self._said.discard(key)
+            return False
+        is_news = key not in self._said
+        self._said.add(key)
+        return is_news
+
+
+def payloads(source: str, fields: Mapping[str, Any], faults: Faults) -> Iterator[Payload]:
+    """Yield what the named fields mean; a name that means nothing here is passed over."""
+    for name, value in fields.items():
+        key = name.lower()
+        if key in ALARMS and (is_so := truth(value)) is not None:
+            yield Reading(property=ALARMS[key], value=float(is_so), unit="1")
+        elif key in MEASURES and (measured := number(value)) is not None:
+            known, unit = MEASURES[key]
+            yield Reading(property=known, value=measured, unit=unit)
+        elif key in FAULTS and (is_so := truth(value)) is not None:
+            if faults.news(source, FAULTS[key], is_there=is_so):
+                yield Fault(fault=FAULTS[key])
+        elif key in TESTS and truth(value):
+            yield SelfTest(label=key)
+
+
+def truth(value: object) -> bool | None:
+    """Return yes or no as devices say it; None for anything else."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int | float):
+        return bool(value)
+    said = str(value).strip().lower()
+    if said in {"on", "true", "yes", "1", "detected", "alarm"}:
+        return True
+    return False if said in {"off", "false", "no", "0", "clear", "normal"} else None
+
+
+def number(value: object) -> float | None:
+    """Return a finite number, also one that comes as text; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        measured = float(value)
+    except ValueError:
+        return None
+    return measured if math.isfinite(measured) else None
+
+
+def celsius(value: float, unit: str) -> float:
+    """Return a temperature in degrees Celsius; `unit` is ``C``, ``F`` or with a degree sign before it."""
+    return round((value - 32) / 1.8, 3) if unit.strip("° ").upper() == "F" else value
+
+
+def fields_of(payload: bytes, what: str) -> dict[str, Any]:
+    """Decode a JSON object.
+
+    Raises:
+        MessageError: it is none.
+    """
+    try:
+        decoded = msgspec.json.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise MessageError(Reason.NOT_UTF8_JSON, f"{what} is not JSON: {exc}") from exc
+    if not isinstance(decoded, dict):
+        raise MessageError(Reason.WRONG_SHAPE, f"{what} is no JSON object")
+    return decoded
+
+
+def moment_ms(value: object) -> int | None:
+    """Return a time given as ISO 8601 with an offset, or in milliseconds; None for anything else.
+
+    A wall time without an offset is not guessed at: nobody says in which zone the device thinks it is.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    if isinstance(value, str):
+        try:
+            moment = dt.datetime.fromisoformat(value)
+        except ValueError:
+            return None
+        return None if moment.tzinfo is None else round(moment.timestamp() * 1000)
+    return None

@@ -1,0 +1,48 @@
+"""Plain JSON on topics of one's own: fields by their known names, at the top or one level below."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from models.messages import Quality
+from stream.adapters.dialect import FRESH_MS, Faults, Heard, fields_of, moment_ms, payloads
+
+NAME: Final = "json"
+_TIMES: Final = ("timestamp_ms", "timestamp", "time", "ts")
+
+
+class PlainJson:
+    """Messages of one topic filter.
+
+    Args:
+        topic: the filter; what its topics are called names their devices.
+    """
+
+    def __init__(self, topic: str) -> None:
+        self._topic = topic
+        self._faults = Faults()
+
+    @property
+    def subscriptions(self) -> tuple[str, ...]:
+        """Topic filters."""
+        return (self._topic,)
+
+    def hear(self, topic: str, payload: bytes, *, is_retained: bool, now_ms: int) -> list[Heard]:
+        """Say what a message means; one that says when, and that long ago, is late."""
+        source = f"{NAME}/{topic}"
+        fields = fields_of(payload, f"a message on {topic}")
+        observed_ms = next((at for name in _TIMES if (at := moment_ms(fields.get(name))) is not None), None)
+        quality = Quality.LIVE
+        if is_retained:
+            quality = Quality.REPLAYED
+        elif observed_ms is not None and now_ms - observed_ms > FRESH_MS:
+            quality = Quality.LATE
+        return [Heard(source, said, quality, observed_ms) for said in payloads(source, _flat(fields), self._faults)]
+
+
+def _flat(fields: dict[str, Any]) -> dict[str, Any]:
+    inner: dict[str, Any] = {}
+    for value in fields.values():
+        if isinstance(value, dict):
+            inner |= value
+    return inner | fields

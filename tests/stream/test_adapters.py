@@ -1,0 +1,358 @@
+"""Devices of other makes, by messages as they really look."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.errors import MessageError
+from models.messages import Fault, Payload, Quality, Reading, SelfTest
+from models.places import DeviceKind
+from stream.adapters import Ask, Dialect, EspHome, Heard, HomeAssistant, PlainJson, Sparkplug, Tasmota, Zigbee2Mqtt
+from stream.adapters import sparkplug as sparkplug_b
+from stream.adapters.homeassistant import announcement
+from tests.stream.builders import device
+
+NOW = 1_780_000_000_000
+LIVE, LATE, REPLAYED = Quality.LIVE, Quality.LATE, Quality.REPLAYED
+
+
+def hear(dialect: Dialect, topic: str, payload: Any, *, is_retained: bool = False, now_ms: int = NOW) -> list[Heard]:
+    raw = payload if isinstance(payload, bytes) else msgspec.json.encode(payload)
+    heard = dialect.hear(topic, raw, is_retained=is_retained, now_ms=now_ms)
+    return [one for one in heard if isinstance(one, Heard)]
+
+
+def reading(name: str, value: float, unit: str = "1") -> Reading:
+    return Reading(property=name, value=value, unit=unit)
+
+
+def said(heard: list[Heard]) -> list[Payload]:
+    return [one.payload for one in heard]
+
+
+# --- Zigbee2MQTT ------------------------------------------------------------------------------------------------------
+
+SMOKE = {"battery": 100, "battery_low": False, "linkquality": 134, "smoke": True, "tamper": False, "voltage": 3100}
+
+
+def test_a_zigbee_smoke_alarm_is_a_live_reading_of_its_friendly_name() -> None:
+    heard = hear(Zigbee2Mqtt(), "zigbee2mqtt/house 3/kitchen smoke", SMOKE)
+    assert heard == [Heard("zigbee2mqtt/house 3/kitchen smoke", reading("smoke", 1.0))]
+
+
+@pytest.mark.parametrize("is_retained", [True, False])
+def test_a_zigbee_state_that_the_bridge_had_cached_is_a_replay(is_retained: bool) -> None:
+    bridge = Zigbee2Mqtt()
+    hear(bridge, "zigbee2mqtt/bridge/state", {"state": "online"})
+    (heard,) = hear(bridge, "zigbee2mqtt/smoke", {"smoke": True}, is_retained=is_retained, now_ms=NOW + 900)
+    assert heard.quality is REPLAYED
+    (later,) = hear(bridge, "zigbee2mqtt/smoke", {"smoke": True}, now_ms=NOW + 6_000)
+    assert later.quality is LIVE
+
+
+@pytest.mark.parametrize(
+    ("last_seen", "quality"),
+    [
+        (NOW - 1_000, LIVE),
+        ("2026-05-28T20:26:39.000Z", LIVE),
+        ("2026-05-28T22:26:39+02:00", LIVE),
+        (NOW - 3_600_000, REPLAYED),
+        ("2026-05-27T00:00:00Z", REPLAYED),
+    ],
+)
+def test_when_a_zigbee_device_was_last_seen_decides_even_right_after_a_start(last_seen: Any, quality: Quality) -> None:
+    bridge = Zigbee2Mqtt()
+    hear(bridge, "zigbee2mqtt/bridge/state", b"online")
+    (heard,) = hear(bridge, "zigbee2mqtt/smoke", {"smoke": True, "last_seen": last_seen})
+    assert heard.quality is quality
+
+
+def test_zigbee_climate_gas_leak_and_carbon_monoxide_have_names_of_ours() -> None:
+    bridge = Zigbee2Mqtt()
+    climate = {"temperature": 21.4, "humidity": 46.1, "pm25": 12, "device_temperature": 30, "linkquality": 9}
+    assert said(hear(bridge, "zigbee2mqtt/a", climate)) == [
+        reading("temperature", 21.4, "Cel"),
+        reading("humidity", 46.1, "%"),
+        reading("pm25", 12.0, "ug/m3"),
+    ]
+    combined = {"carbon_monoxide": False, "gas": True, "co": 3}
+    assert said(hear(bridge, "zigbee2mqtt/b", combined)) == [
+        reading("co_alarm", 0.0),
+        reading("gas_alarm", 1.0),
+        reading("co", 3.0, "[ppm]"),
+    ]
+    assert said(hear(bridge, "zigbee2mqtt/c", {"water_leak": True, "voltage": 2985})) == [reading("water_leak", 1.0)]
+
+
+def test_a_fault_that_goes_on_is_said_once_and_a_self_test_is_a_test() -> None:
+    bridge = Zigbee2Mqtt()
+    for expected in ([Fault(fault="tamper")], [], []):
+        assert said(hear(bridge, "zigbee2mqtt/a", {"tamper": True})) == expected
+    assert said(hear(bridge, "zigbee2mqtt/a", {"tamper": False})) == []
+    assert said(hear(bridge, "zigbee2mqtt/a", {"tamper": True})) == [Fault(fault="tamper")]
+    assert said(hear(bridge, "zigbee2mqtt/a", {"smoke": True, "test": True})) == [
+        reading("smoke", 1.0),
+        SelfTest(label="test"),
+    ]
+
+
+@pytest.mark.parametrize("payload", [b"offline", b'{"state":"offline"}'])
+def test_a_zigbee_device_that_is_gone_is_a_fault(payload: bytes) -> None:
+    bridge = Zigbee2Mqtt()
+    assert hear(bridge, "zigbee2mqtt/hall/smoke/availability", payload) == [
+        Heard("zigbee2mqtt/hall/smoke", Fault(fault="offline"))
+    ]
+    assert hear(bridge, "zigbee2mqtt/hall/smoke/availability", b"online") == []
+
+
+@pytest.mark.parametrize("topic", ["zigbee2mqtt/bridge/devices", "zigbee2mqtt/lamp/set", "zigbee2mqtt/bridge/logging"])
+def test_what_is_no_device_means_nothing(topic: str) -> None:
+    assert hear(Zigbee2Mqtt(), topic, [1, 2]) == []
+
+
+# --- Tasmota ----------------------------------------------------------------------------------------------------------
+
+
+def test_tasmota_sensors_are_read_in_their_own_unit() -> None:
+    celsius = {"Time": "2017-02-16T10:13:52", "DS18B20": {"Temperature": 20.6}, "TempUnit": "C"}
+    assert hear(Tasmota(), "tele/attic/SENSOR", celsius) == [
+        Heard("tasmota/attic", reading("temperature", 20.6, "Cel")),
+    ]
+    fahrenheit = {"Time": "2017-02-16T10:13:52", "AM2301": {"Temperature": 68.0, "Humidity": 50}, "TempUnit": "F"}
+    assert said(hear(Tasmota(), "tele/attic/SENSOR", fahrenheit)) == [
+        reading("temperature", 20.0, "Cel"),
+        reading("humidity", 50.0, "%"),
+    ]
+
+
+def test_a_tasmota_contact_is_one_input_of_its_device() -> None:
+    assert hear(Tasmota(), "tele/door/SENSOR", {"Time": "2020-01-01T00:00:00", "Switch1": "ON"}) == [
+        Heard("tasmota/door/Switch1", reading("contact", 1.0))
+    ]
+    assert said(hear(Tasmota(), "stat/door/RESULT", {"Switch1": {"Action": "OFF"}})) == [reading("contact", 0.0)]
+
+
+def test_tasmotas_zigbee_bridge_speaks_for_devices_of_its_own() -> None:
+    climate = {"Device": "0x2916", "Name": "SNZB-02", "Temperature": 26.27, "Endpoint": 1, "LinkQuality": 105}
+    assert hear(Tasmota(), "tele/bridge/SENSOR", {"ZbReceived": {"0x2916": climate}}) == [
+        Heard("tasmota/bridge/SNZB-02", reading("temperature", 26.27, "Cel"))
+    ]
+    fire = {"Device": "0x1A2B", "Fire": 1, "ZoneStatus": 0b1_0000_0001}
+    assert said(hear(Tasmota(), "tele/bridge/SENSOR", {"ZbReceived": {"0x1A2B": fire}})) == [
+        reading("smoke", 1.0),
+        SelfTest(label="test"),
+    ]
+
+
+def test_tasmotas_last_will_is_a_fault() -> None:
+    dialect = Tasmota()
+    assert said(hear(dialect, "tele/attic/LWT", b"Offline", is_retained=True)) == [Fault(fault="offline")]
+    assert hear(dialect, "tele/attic/LWT", b"Online") == []
+
+
+# --- Home Assistant ---------------------------------------------------------------------------------------------------
+
+SMOKE_ENTITY = {
+    "~": "home/hall",
+    "name": "Hall smoke",
+    "uniq_id": "hall_smoke_7",
+    "dev_cla": "smoke",
+    "stat_t": "~/state",
+    "val_tpl": "{{ value_json.alarm.smoke }}",
+    "pl_on": "fire",
+    "pl_off": "ok",
+    "avty": [{"topic": "~/status"}],
+    "dev": {"ids": ["hall"], "mf": "Acme"},
+}
+
+
+def announced(config: dict[str, Any], component: str = "binary_sensor") -> HomeAssistant:
+    dialect = HomeAssistant()
+    assert hear(dialect, f"homeassistant/{component}/hall/smoke/config", config, is_retained=True) == []
+    return dialect
+
+
+def test_an_announced_entity_is_subscribed_and_its_state_read_along_its_template() -> None:
+    dialect = announced(SMOKE_ENTITY)
+    assert dialect.subscriptions == ("homeassistant/#", "home/hall/state", "home/hall/status")
+    assert hear(dialect, "home/hall/state", {"alarm": {"smoke": "fire"}}) == [
+        Heard("homeassistant/hall_smoke_7", reading("smoke", 1.0))
+    ]
+    assert said(hear(dialect, "home/hall/state", {"alarm": {"smoke": "ok"}})) == [reading("smoke", 0.0)]
+    assert hear(dialect, "home/hall/state", {"alarm": {}}) == []
+    assert said(hear(dialect, "home/hall/status", b"offline")) == [Fault(fault="offline")]
+
+
+def test_a_retained_state_of_an_entity_is_a_replay() -> None:
+    (heard,) = hear(announced(SMOKE_ENTITY), "home/hall/state", {"alarm": {"smoke": "fire"}}, is_retained=True)
+    assert heard.quality is REPLAYED
+
+
+def test_an_entity_that_is_deleted_is_no_longer_heard() -> None:
+    dialect = announced(SMOKE_ENTITY)
+    hear(dialect, "homeassistant/binary_sensor/hall/smoke/config", b"")
+    assert dialect.subscriptions == ("homeassistant/#",)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ value_json.a | int }}",
+        "{{ states('x') }}",
+        "{% if x %}1{% endif %}",
+        "{{ ''.__class__.__mro__ }}",
+        "{{ a }}",
+    ],
+)
+def test_a_template_that_is_more_than_a_path_is_refused_and_never_run(template: str) -> None:
+    with pytest.raises(MessageError, match="is more than a path"):
+        announced(SMOKE_ENTITY | {"val_tpl": template})
+
+
+def test_an_announced_thermometer_may_speak_fahrenheit() -> None:
+    config = {"device_class": "temperature", "state_topic": "t/1", "unit_of_measurement": "°F", "unique_id": "t1"}
+    assert said(hear(announced(config, "sensor"), "t/1", b"212")) == [reading("temperature", 100.0, "Cel")]
+
+
+@pytest.mark.parametrize("device_class", ["battery", "motion", "illuminance", None])
+def test_an_entity_that_means_nothing_here_is_passed_over(device_class: str | None) -> None:
+    config = {"device_class": device_class, "state_topic": "t/1"}
+    assert announced(config, "sensor").subscriptions == ("homeassistant/#",)
+
+
+def test_our_own_devices_announce_themselves() -> None:
+    topic, payload = announcement(device("cam-01", DeviceKind.CAMERA), "demo")
+    config = msgspec.json.decode(payload)
+    assert topic == "homeassistant/binary_sensor/gridwarden_demo_cam-01/connected/config"
+    assert config["state_topic"] == "gw/v1/demo/cam-01/status"
+    assert (config["device_class"], config["device"]["name"]) == ("connectivity", "Name")
+
+
+# --- Sparkplug B ------------------------------------------------------------------------------------------------------
+
+
+def payload(*metrics: dict[str, Any], seq: int = 0) -> bytes:
+    message = sparkplug_b.Payload(timestamp=NOW, seq=seq)
+    for metric in metrics:
+        message.metrics.add(**metric)
+    return bytes(message.SerializeToString())
+
+
+def bd_seq(number: int) -> dict[str, Any]:
+    return {"name": "bdSeq", "datatype": 8, "long_value": number}
+
+
+BIRTH = payload(
+    bd_seq(3),
+    {"name": "Sensors/temperature", "alias": 1, "datatype": 10, "double_value": 60.5},
+    {"name": "Sensors/smoke", "alias": 2, "datatype": 11, "boolean_value": True},
+)
+
+
+def test_a_birth_is_state_and_data_by_alias_is_news() -> None:
+    dialect = Sparkplug()
+    born = hear(dialect, "spBv1.0/plant/NBIRTH/node1", BIRTH)
+    assert {one.quality for one in born} == {REPLAYED}
+    smoke = payload({"alias": 2, "datatype": 11, "boolean_value": True, "timestamp": NOW - 5})
+    assert hear(dialect, "spBv1.0/plant/NDATA/node1", smoke) == [
+        Heard("sparkplug/plant/node1", reading("smoke", 1.0), LIVE, NOW - 5)
+    ]
+
+
+def test_historical_metrics_are_late_and_negative_integers_stay_negative() -> None:
+    dialect = Sparkplug()
+    hear(dialect, "spBv1.0/plant/NBIRTH/node1", BIRTH)
+    frost = payload({"alias": 1, "datatype": 3, "int_value": (1 << 32) - 5, "is_historical": True})
+    assert hear(dialect, "spBv1.0/plant/NDATA/node1", frost) == [
+        Heard("sparkplug/plant/node1", reading("temperature", -5.0, "Cel"), LATE)
+    ]
+
+
+def test_a_node_whose_birth_was_missed_is_asked_once_to_be_born_again() -> None:
+    dialect = Sparkplug()
+    data = payload({"alias": 2, "datatype": 11, "boolean_value": True})
+    asked = dialect.hear("spBv1.0/plant/DDATA/node1/dev", data, is_retained=False, now_ms=NOW)
+    assert asked == [Ask("spBv1.0/plant/NCMD/node1", sparkplug_b.REBIRTH)]
+    assert dialect.hear("spBv1.0/plant/DDATA/node1/dev", data, is_retained=False, now_ms=NOW) == []
+
+
+def test_a_death_counts_for_its_own_birth_only() -> None:
+    dialect = Sparkplug()
+    hear(dialect, "spBv1.0/plant/NBIRTH/node1", BIRTH)
+    assert hear(dialect, "spBv1.0/plant/NDEATH/node1", payload(bd_seq(2))) == []
+    assert said(hear(dialect, "spBv1.0/plant/NDEATH/node1", payload(bd_seq(3)))) == [Fault(fault="offline")]
+
+
+def test_a_sparkplug_payload_that_is_none_is_refused() -> None:
+    with pytest.raises(MessageError, match="not a Sparkplug B payload"):
+        hear(Sparkplug(), "spBv1.0/plant/NBIRTH/node1", b"\xff\xff\xff")
+
+
+# --- ESPHome and plain JSON -------------------------------------------------------------------------------------------
+
+
+def test_esphome_states_are_read_by_the_name_in_their_id() -> None:
+    dialect = EspHome()
+    assert hear(dialect, "kitchen/binary_sensor/hob_smoke/state", b"ON") == [
+        Heard("esphome/kitchen/hob_smoke", reading("smoke", 1.0))
+    ]
+    assert said(hear(dialect, "kitchen/sensor/room_temperature/state", b"23.5")) == [
+        reading("temperature", 23.5, "Cel")
+    ]
+    assert said(hear(dialect, "kitchen/sensor/room_temperature/state", b"nan")) == []
+    assert hear(dialect, "kitchen/sensor/uptime/state", b"5") == []
+    assert said(hear(dialect, "kitchen/status", b"offline")) == [Fault(fault="offline")]
+    (heard,) = hear(dialect, "kitchen/binary_sensor/hob_smoke/state", b"ON", is_retained=True)
+    assert heard.quality is REPLAYED
+
+
+@pytest.mark.parametrize(("age_ms", "quality"), [(500, LIVE), (120_000, LATE)])
+def test_plain_json_that_says_when_is_late_when_that_is_long_ago(age_ms: int, quality: Quality) -> None:
+    message = {"timestamp": NOW - age_ms, "data": {"Temperature": "57.5", "note": "x"}}
+    assert hear(PlainJson("sensors/+"), "sensors/hall", message) == [
+        Heard("json/sensors/hall", reading("temperature", 57.5, "Cel"), quality, NOW - age_ms)
+    ]
+
+
+@pytest.mark.parametrize("raw", [b"[1]", b"{", b"\xff", b"[" * 100_000, b'"smoke"'])
+def test_what_is_no_json_object_is_refused(raw: bytes) -> None:
+    for dialect, topic in ((PlainJson("a/b"), "a/b"), (Zigbee2Mqtt(), "zigbee2mqtt/a"), (Tasmota(), "tele/a/SENSOR")):
+        with pytest.raises(MessageError):
+            hear(dialect, topic, raw)
+
+
+@given(
+    st.sampled_from(
+        ["zigbee2mqtt/a", "tele/a/SENSOR", "homeassistant/sensor/a/b/config", "spBv1.0/g/NDATA/n", "n/sensor/gas/state"]
+    ),
+    st.one_of(
+        st.binary(max_size=200),
+        st.recursive(
+            st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(max_size=20),
+            lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=6),
+            max_leaves=20,
+        ).map(msgspec.json.encode),
+    ),
+    st.booleans(),
+)
+def test_whatever_comes_is_heard_or_refused_and_nothing_else(topic: str, raw: bytes, is_retained: bool) -> None:
+    for dialect in (Zigbee2Mqtt(), Tasmota(), HomeAssistant(), Sparkplug(), EspHome(), PlainJson("#")):
+        is_its_own = any(_matches(one, topic) for one in dialect.subscriptions)
+        try:
+            heard = dialect.hear(topic, raw, is_retained=is_retained, now_ms=NOW) if is_its_own else []
+        except MessageError:
+            continue
+        if is_retained:
+            assert all(one.quality is REPLAYED for one in heard if isinstance(one, Heard))
+
+
+def _matches(topic_filter: str, topic: str) -> bool:
+    wanted, levels = topic_filter.split("/"), topic.split("/")
+    if wanted[-1] == "#":
+        wanted, levels = wanted[:-1], levels[: len(wanted) - 1]
+    return len(wanted) == len(levels) and all(w in ("+", level) for w, level in zip(wanted, levels, strict=True))
