@@ -12,7 +12,7 @@ import random
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -137,6 +137,13 @@ class Link:
             self._down.set()
         if self._thread.is_alive():
             self._thread.join(timeout=5.0)
+
+    def subscribe(self, topics: Iterable[str]) -> None:
+        """Listen to more, now and after every reconnect; what is listened to already is passed over."""
+        more = tuple(topic for topic in dict.fromkeys(topics) if topic not in self._subscriptions)
+        if more:
+            self._subscriptions += more
+            self._client.subscribe([(topic, 1) for topic in more])
 
     def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> bool:
         """Hand `payload` to the connection; return False, having kept nothing, when there is none."""

@@ -14,7 +14,18 @@ def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
     """Add the subcommands."""
     stream = commands.add_parser("stream", help="run the stream processor")
     stream.add_argument("config", type=Path, help="config folder, or a gridwarden.toml")
+    stream.add_argument("--worker", metavar="NAME", help="of several workers on one Kafka and one state folder")
     stream.set_defaults(run=_stream)
+    reload = commands.add_parser("reload", help="put the config folder in force in the stream that runs on it")
+    reload.add_argument("config", type=Path, help="config folder, or a gridwarden.toml")
+    reload.add_argument("--timeout", type=float, default=60.0, metavar="S", help="wait so long (default 60)")
+    reload.add_argument("--json", action="store_true", help="print one JSON object")
+    reload.set_defaults(run=_reload)
+    _register_questions(commands)
+    _register_log_tools(commands)
+
+
+def _register_questions(commands: Subparsers[argparse.ArgumentParser]) -> None:
     route = commands.add_parser("route", help="say who would get this, and why")
     route.add_argument("lon", type=float, metavar="LON", help="longitude in degrees, WGS-84")
     route.add_argument("lat", type=float, metavar="LAT", help="latitude in degrees")
@@ -24,15 +35,19 @@ def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
     route.add_argument("--radius", type=float, default=15.0, metavar="M", help="how vague the position is (default 15)")
     route.add_argument("--json", action="store_true", help="print one JSON object")
     route.set_defaults(run=_route)
+    history = commands.add_parser("history", help="keep the history in InfluxDB (one process beside the stream)")
+    history.add_argument("config", type=Path, help="config folder, or a gridwarden.toml")
+    history.set_defaults(run=_history)
+
+
+def _register_log_tools(commands: Subparsers[argparse.ArgumentParser]) -> None:
     replay = commands.add_parser("replay", help="decide again what stands in a recorded log, and print it")
-    replay.add_argument("log", type=Path, help="the log.db of a state folder; it is only read")
+    replay.add_argument("log", help="the log.db of a state folder, or kafka://host:port/tenant; it is only read")
     replay.add_argument("--json", action="store_true", help="print one JSON object")
     replay.set_defaults(run=_replay)
-    tune = commands.add_parser(
-        "tune", help="try other thresholds on the recorded log; list, compare, roll back"
-    )
+    tune = commands.add_parser("tune", help="try other thresholds on the recorded log; list, compare, roll back")
     tune.add_argument("config", type=Path, nargs="?", default=Path(), help="config folder (default: this one)")
-    tune.add_argument("--log", type=Path, help="the log.db to read (default: that of the config's state folder)")
+    tune.add_argument("--log", help="the log.db or kafka://host:port/tenant (default: that of the config)")
     what = tune.add_mutually_exclusive_group(required=True)
     what.add_argument("--what-if", type=Path, metavar="FILE", help="a thresholds.toml: what it would have done")
     what.add_argument("--versions", action="store_true", help="list the thresholds that were in force")
@@ -41,20 +56,56 @@ def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
     tune.add_argument("--since", default="7d", metavar="TIME", help="such as 7d, 12h or a time (default: 7d)")
     tune.add_argument("--json", action="store_true", help="print one JSON object")
     tune.set_defaults(run=_tune)
+    devices = commands.add_parser("devices", help="list devices that speak and are not admitted, or admit one")
+    devices.add_argument("config", type=Path, nargs="?", default=Path(), help="config folder (default: this one)")
+    devices.add_argument("--admit", metavar="SOURCE", help="how it calls itself, as listed; needs --kind and --zone")
+    devices.add_argument("--id", help="our name for it (default: SOURCE, a device of our own with a key)")
+    devices.add_argument("--kind", help="camera, smoke, heat, gas, co, flood, sound, button, gateway or agent")
+    devices.add_argument("--zone", help="the zone that it stands in")
+    devices.add_argument(
+        "--at", nargs=2, type=float, metavar=("LON", "LAT"), help="degrees (default: its zone's place)"
+    )
+    devices.add_argument("--agent", help="the agent that speaks for it, if one does")
+    devices.add_argument("--name", help="Chinese name (default: its id)")
+    devices.add_argument("--name-en", help="English name (default: its id)")
+    devices.add_argument("--json", action="store_true", help="print one JSON object")
+    devices.set_defaults(run=_devices)
     dead = commands.add_parser("dead", help="list the dead letters of a log: what could not be taken, and why")
-    dead.add_argument("log", type=Path, help="the log.db of a state folder; it is only read")
+    dead.add_argument("log", help="the log.db of a state folder, or kafka://host:port/tenant; it is only read")
     dead.add_argument("--json", action="store_true", help="print one JSON object a line, with the head of the payload")
+    dead.add_argument("--replay", type=Path, metavar="CONFIG", help="say them again to this folder's broker")
+    dead.add_argument("--reason", help="only those of this reason, such as unknown_device")
     dead.set_defaults(run=_dead)
 
 
 def _stream(args: argparse.Namespace) -> int:
     from stream.app import serve
-    from stream.control import load
+    from stream.control import load_to_start
 
-    for name in ("faust", "mode", "aiokafka", "asyncio", "numba"):
+    for name in ("faust", "mode", "aiokafka", "asyncio", "numba", "stream.log"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    asyncio.run(serve(load_to_start(args.config), args.worker))
+    return 0
+
+
+def _history(args: argparse.Namespace) -> int:
+    from models.config import load
+    from stream.history.service import serve
+
+    for name in ("faust", "mode", "aiokafka", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
     asyncio.run(serve(load(args.config)))
     return 0
+
+
+def _reload(args: argparse.Namespace) -> int:
+    from stream.control import load
+    from stream.reload import ask, report
+
+    # Checked here first: what takes long is then not done in the process that decides.
+    answer = ask(load(args.config).config.state, timeout_s=args.timeout)
+    print(report(answer, as_json=args.json))
+    return {"applied": 0, "unchanged": 0, "refused": 2}[answer.outcome]
 
 
 def _route(args: argparse.Namespace) -> int:
@@ -92,12 +143,25 @@ def _tune(args: argparse.Namespace) -> int:
     return run(args, print)
 
 
+def _devices(args: argparse.Namespace) -> int:
+    from stream.onboard import run
+
+    return run(args, print)
+
+
 def _dead(args: argparse.Namespace) -> int:
-    from stream.ingest.dead import lines
+    from stream.ingest.dead import lines, of_reason
+    from stream.ingest.redeliver import redeliver
     from stream.recorded import Recorded
 
     recorded = Recorded(args.log)
-    for line in lines((record.value or b"" for record in recorded.records("dead")), as_json=args.json):
-        print(line)
-    recorded.close()
+    values = of_reason((record.value or b"" for record in recorded.records("dead")), args.reason)
+    try:
+        if args.replay is not None:
+            print(redeliver(values, args.replay))
+        else:
+            for line in lines(values, as_json=args.json):
+                print(line)
+    finally:
+        recorded.close()
     return 0

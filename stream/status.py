@@ -13,6 +13,11 @@ from models.supervise import write_atomically
 FILE: Final = "stream.json"
 
 
+def file_of(worker: str | None) -> str:
+    """Return the file's name: several workers may share a state folder."""
+    return FILE if worker is None else f"stream-{worker}.json"
+
+
 class Counters(Struct, frozen=True, kw_only=True):
     """What the stream has done since its log was made.
 
@@ -20,6 +25,13 @@ class Counters(Struct, frozen=True, kw_only=True):
         observations: in the log, duplicates included.
         decisions: rows of the history: one for each observation that was not a duplicate.
         dropped: messages let go unread in this process because too many were waiting; they are sent again.
+        partitions: of `obs`, that are this worker's.
+        limited: messages let go unread because their sender said too much; a sender of ours sends them again.
+        unlettered: dead letters not written because there were enough of their sender.
+        restarts: how often the watchdog has started this worker anew.
+        reloads: how often this process put a changed config folder in force.
+        reloads_refused: how often it refused one; `reloaded.json` says why.
+        lost: records of the log that had to go unread because it was nearly full.
     """
 
     observations: int
@@ -29,6 +41,13 @@ class Counters(Struct, frozen=True, kw_only=True):
     dead_letters: int
     orders: int
     dropped: int
+    limited: int = 0
+    unlettered: int = 0
+    partitions: int = 0
+    restarts: int = 0
+    lost: int = 0
+    reloads: int = 0
+    reloads_refused: int = 0
 
 
 class _State(Struct, frozen=True, kw_only=True):

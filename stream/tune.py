@@ -21,7 +21,7 @@ from models.errors import ConfigError, Problem, StorageError
 from models.supervise import write_atomically
 from models.thresholds import Thresholds, load
 from stream.control import with_scores
-from stream.log.engine import CONTROL_TOPIC, LOG_FILE
+from stream.log.engine import CONTROL_TOPIC, recorded_at
 from stream.recorded import Recorded
 from stream.records import ControlRecord, decode_obs
 from stream.whatif import Alert, WhatIf, what_if
@@ -133,7 +133,7 @@ def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
         StorageError: there is no log.
     """
     config = config_of(args.config)
-    recorded = Recorded(args.log or config.state / LOG_FILE)
+    recorded = Recorded(args.log or recorded_at(config))
     try:
         if args.versions:
             found = versions(recorded)

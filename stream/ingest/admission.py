@@ -6,7 +6,7 @@ Pure. The seal is believed, not the broker; the device's boot clock is believed,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from msgspec.structs import replace
@@ -14,8 +14,9 @@ from msgspec.structs import replace
 from models import messages, topics
 from models.errors import MessageError, Reason
 from models.geo import PointE7, point_e7
-from models.messages import MAX_PAYLOAD_BYTES, Ack, Decision, Observation, ObservationBatch, Quality
+from models.messages import MAX_PAYLOAD_BYTES, Ack, Decision, Heartbeat, Load, Observation, ObservationBatch, Quality
 from models.seal import Keyring
+from stream.ingest.foreign import Foreign
 from stream.ingest.registry import FIXED_RADIUS_M, Registry, Site
 from stream.records import Located, TimeSource
 
@@ -43,13 +44,14 @@ class Gate:
     tenant: str
     keys: Keyring
     registry: Registry
+    foreign: Foreign = field(default_factory=Foreign)
 
 
-Taken = list[Located] | Decision | Ack
+Taken = list[Located] | Decision | Load | Ack | Heartbeat
 
 
 def take(arrival: Arrival, gate: Gate) -> Taken:
-    """Return what `arrival` says: observations of a device, or a decision or an acknowledgement of `alerts`.
+    """Return what `arrival` says: observations or heartbeat of a device; decision, load or acknowledgement of `alerts`.
 
     Observations that carry a position of their own have no `areas` yet: see `locate_moving`.
 
@@ -59,7 +61,13 @@ def take(arrival: Arrival, gate: Gate) -> Taken:
     check_size(arrival)
     at = topics.parse(arrival.topic)
     if at is None:
-        raise MessageError(Reason.WRONG_SHAPE, f"{arrival.topic!r} is no topic of ours")
+        return gate.foreign.take(
+            arrival.topic,
+            arrival.payload,
+            gate.registry,
+            is_retained=arrival.is_retained,
+            now_ms=arrival.received_ms,
+        )
     if at.tenant != gate.tenant:
         raise MessageError(Reason.FOREIGN_TENANT, f"tenant {at.tenant!r}, this is {gate.tenant!r}")
     if at.who == "decisions":
@@ -67,8 +75,15 @@ def take(arrival: Arrival, gate: Gate) -> Taken:
         if decision.incident_id != at.what:
             raise MessageError(Reason.WRONG_SHAPE, f"a decision on {decision.incident_id!r} came on {arrival.topic!r}")
         return decision
+    if at.who == "load":
+        load = messages.decode(_line_of(topics.ALERTS, arrival, gate), Load)
+        if load.person != at.what:
+            raise MessageError(Reason.WRONG_SHAPE, f"a load of {load.person!r} came on {arrival.topic!r}")
+        return load
     if at.who == topics.STREAM and at.what == "ack":
         return messages.decode(_line_of(topics.ALERTS, arrival, gate), Ack)
+    if at.what == "hb":
+        return _heartbeat(at.who, arrival, gate)
     return _observations(at.who, arrival, gate)
 
 
@@ -98,6 +113,15 @@ def _observations(device: str, arrival: Arrival, gate: Gate) -> list[Located]:
         _located(observation, _site_of(observation, device, gate.registry), batch, arrival)
         for observation in batch.observations
     ]
+
+
+def _heartbeat(device: str, arrival: Arrival, gate: Gate) -> Heartbeat:
+    if device not in gate.registry.sites:
+        raise MessageError(Reason.UNKNOWN_DEVICE, f"{device!r} is no device of places.geojson")
+    heartbeat = messages.decode(_line_of(device, arrival, gate), Heartbeat)
+    if heartbeat.device_id != device:
+        raise MessageError(Reason.FOREIGN_DEVICE, f"{device!r} speaks for {heartbeat.device_id!r}")
+    return heartbeat
 
 
 def _site_of(observation: Observation, speaker: str, registry: Registry) -> Site:

@@ -33,6 +33,11 @@ def rule_failed(exc: Exception) -> MessageError:
     return MessageError(Reason.RULE_FAILED, f"{type(exc).__name__}: {exc}")
 
 
+def of_reason(values: Iterable[bytes], reason: str | None) -> Iterator[bytes]:
+    """Give the letters of one reason, or all."""
+    return (value for value in values if reason is None or decode(value, DeadLetter).reason == reason)
+
+
 def lines(values: Iterable[bytes], *, as_json: bool) -> Iterator[str]:
     """Give one line for each dead letter, for a person or as it stands in the log."""
     for value in values:

@@ -48,9 +48,12 @@ class Registry:
         places: the places in force.
         locate: finds area codes; called once, with all devices.
         partitions: of the `obs` topic.
+        former: partitions of zones that are remembered, though they may be gone from the places.
     """
 
-    def __init__(self, places: Places, locate: Locate, *, partitions: int) -> None:
+    def __init__(
+        self, places: Places, locate: Locate, *, partitions: int, former: Mapping[str, int] | None = None
+    ) -> None:
         self.locate = locate
         areas = locate([device.point for device in places.devices]) if places.devices else []
         self.sites: Mapping[str, Site] = {
@@ -64,8 +67,17 @@ class Registry:
             )
             for device, area in zip(places.devices, areas, strict=True)
         }
-        self._partition_of_zone = {site.zone: site.partition for site in self.sites.values()}
+        self._by_source = {one.source: self.sites[one.id] for one in places.devices if one.source}
+        self._partition_of_zone = {**(former or {}), **{site.zone: site.partition for site in self.sites.values()}}
         self._partitions = partitions
+
+    def site_of(self, source: str) -> Site | None:
+        """Return the site of a device of another make; what names a part of a device names the device."""
+        while source:
+            if site := self._by_source.get(source):
+                return site
+            source = source.rpartition("/")[0]
+        return None
 
     def partition_of_zone(self, zone: str) -> int:
         """Return where the records of `zone` stand."""

@@ -17,14 +17,15 @@ from models import clock, topics
 from models.config import Mqtt
 from models.errors import MessageError
 from models.link import Link
-from models.messages import VERSION, Ack, Decision, encode
+from models.messages import VERSION, Ack, Decision, Heartbeat, Load, encode
 from models.seqset import to_ranges
 from stream.egress import Egress
 from stream.ingest.admission import Arrival, Gate, check_size, locate_moving, take
 from stream.ingest.dead import dead_letter
+from stream.ingest.limit import Limiter
 from stream.log.append import Appender, new
 from stream.log.file import NewRecord
-from stream.records import DecisionRecord, Located, ObservationRecord
+from stream.records import DecisionRecord, HeartbeatRecord, LoadRecord, Located, ObservationRecord
 from stream.records import encode as encode_record
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,11 @@ log = logging.getLogger(__name__)
 ROUND_ITEMS: Final = 512
 WAITING: Final = 1024
 """Messages waiting at most, each of at most 64 KiB: a larger one is judged when it comes."""
+SHARE: Final = "$share/stream/"
+MESSAGES_PER_S: Final = 200.0
+"""Of one sender, at most: each holds up to 256 observations. What is beyond it is sent again, by a sender of ours."""
+LETTERS_PER_S: Final = 2.0
+"""Dead letters of one sender, at most: the first hundred tell what the next million would."""
 DECISIONS: Final = "decisions"
 """The `lane` by which decisions are acknowledged."""
 
@@ -47,7 +53,9 @@ class Round:
 
     located: list[Located] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
+    loads: list[Load] = field(default_factory=list)
     acks: list[Ack] = field(default_factory=list)
+    heartbeats: list[Heartbeat] = field(default_factory=list)
     dead: list[NewRecord] = field(default_factory=list)
 
     def add(self, what: Arrival | NewRecord, gate: Gate) -> None:
@@ -63,8 +71,12 @@ class Round:
         match taken:
             case Decision():
                 self.decisions.append(taken)
+            case Load():
+                self.loads.append(taken)
             case Ack():
                 self.acks.append(taken)
+            case Heartbeat():
+                self.heartbeats.append(taken)
             case _:
                 self.located += taken
 
@@ -82,6 +94,12 @@ class Round:
             new("incidents", 0, encode_record(DecisionRecord(at_ms=now_ms, decision=decision)), now_ms)
             for decision in self.decisions
         ]
+        if self.loads:
+            loads = LoadRecord(at_ms=now_ms, loads=tuple(self.loads))
+            records.append(new("incidents", 0, encode_record(loads), now_ms))
+        if self.heartbeats:
+            beats = HeartbeatRecord(at_ms=now_ms, heartbeats=tuple(self.heartbeats))
+            records.append(new("history", 0, encode_record(beats), now_ms))
         return records + self.dead
 
     def replies(self) -> list[tuple[str, Ack]]:
@@ -100,7 +118,13 @@ class Round:
 
 def _dead(arrival: Arrival, error: MessageError) -> NewRecord:
     letter = dead_letter(arrival.topic, arrival.payload, error, now_ms=arrival.received_ms)
-    return new("dead", 0, encode(letter), arrival.received_ms)
+    return new("dead", 0, encode(letter), arrival.received_ms)._replace(key=arrival.topic.encode()[:500])
+
+
+def _is_our_own(topic: str) -> bool:
+    """Whether this is between our own processes: there a storm of orders is answered by a storm of acknowledgements."""
+    at = topics.parse(topic)
+    return at is not None and at.who in ("decisions", "load", topics.STREAM)
 
 
 def _chunks(items: list[Located]) -> Iterable[list[Located]]:
@@ -113,19 +137,25 @@ class Ingest:
     Args:
         settings: the broker.
         worker: this worker's name: the client id is ``stream-<worker>``.
+        is_shared: several workers divide the messages of the devices between them.
 
     Attributes:
         link: the connection, up from `start` on.
         dropped: messages let go unread because too many were waiting; their senders send them again.
+        limited: messages let go unread because their sender said too much.
+        unlettered: dead letters that were not written because of their sender there were enough.
     """
 
-    def __init__(self, settings: Mqtt, worker: str, gate: Gate, appender: Appender) -> None:
-        self.dropped = 0
+    def __init__(self, settings: Mqtt, worker: str, gate: Gate, appender: Appender, *, is_shared: bool = False) -> None:
+        self.dropped = self.limited = self.unlettered = 0
+        self._messages = Limiter(MESSAGES_PER_S, 3 * MESSAGES_PER_S)
+        self._letters = Limiter(LETTERS_PER_S, 50 * LETTERS_PER_S)
         self._gate = gate
         self._appender = appender
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(WAITING)
         self._loop = asyncio.get_running_loop()
         self._egress: Egress | None = None
+        self._share = share = SHARE if is_shared else ""
         # Not persistent: what came while we were away is sent again by its sender, with its age as of then; a broker
         # would deliver it late, under a sending time that is no longer true, and every repeat of it besides.
         self.link = Link(
@@ -133,12 +163,20 @@ class Ingest:
             f"stream-{worker}",
             on_message=self._on_message,
             on_change=self._on_change,
+            greetings=lambda: gate.foreign.greetings,
             subscriptions=(
-                f"{topics.ROOT}/{gate.tenant}/+/obs",
-                topics.decision(gate.tenant, "+"),
-                topics.ack(gate.tenant, topics.STREAM),
+                f"{share}{topics.ROOT}/{gate.tenant}/+/obs",
+                share + topics.heartbeat(gate.tenant, "+"),
+                share + topics.decision(gate.tenant, "+"),
+                share + topics.load(gate.tenant, "+"),  # of a shared one nothing retained comes: the log remembers
+                *(f"{share}{topic}" for topic in gate.foreign.subscriptions),
+                topics.ack(gate.tenant, topics.STREAM),  # for whoever has the order in flight: that may be another
             ),
         )
+
+    def admit(self, gate: Gate) -> None:
+        """Judge by `gate` from the next round on."""
+        self._gate = gate
 
     def start(self, egress: Egress) -> None:
         """Begin connecting. `egress` is told of acknowledgements and new connections."""
@@ -149,6 +187,11 @@ class Ingest:
 
     def _on_message(self, topic: str, payload: bytes, retained: bool, ack: Callable[[], None]) -> None:
         arrival = Arrival(topic, payload, clock.now_ms(), retained)
+        if not (_is_our_own(topic) or self._messages.take(topic, arrival.received_ms)):
+            # Not stored, so not acknowledged by us: its sender keeps it, and sends it again more slowly.
+            self.limited += 1
+            ack()
+            return
         try:
             check_size(arrival)
         except MessageError as exc:  # only the dead letter waits, so that noise takes no memory
@@ -178,20 +221,34 @@ class Ingest:
         """Take, store and acknowledge, for ever."""
         while True:
             waiting = [await self._queue.get()]
-            current = Round()
-            current.add(waiting[0].what, self._gate)
+            gate, current = self._gate, Round()  # one gate for a round, whatever is admitted meanwhile
+            current.add(waiting[0].what, gate)
             while len(current.located) < ROUND_ITEMS and not self._queue.empty():
                 waiting.append(self._queue.get_nowait())
-                current.add(waiting[-1].what, self._gate)
-            await self._finish(current, waiting)
+                current.add(waiting[-1].what, gate)
+            await self._finish(current, waiting, gate)
 
-    async def _finish(self, current: Round, waiting: list[_Waiting]) -> None:
+    def _may_write(self, letter: NewRecord) -> bool:
+        may = self._letters.take((letter.key or b"").decode(), letter.at_ms)
+        self.unlettered += not may
+        return may
+
+    def _answer_foreign(self, gate: Gate) -> None:
+        """Listen to what has announced itself, and say what the dialects want said."""
+        self.link.subscribe(f"{self._share}{topic}" for topic in gate.foreign.subscriptions)
+        while gate.foreign.asks:
+            ask = gate.foreign.asks.pop()
+            self.link.publish(ask.topic, ask.payload, qos=0)
+
+    async def _finish(self, current: Round, waiting: list[_Waiting], gate: Gate) -> None:
         for ack in current.acks:
             if self._egress is not None:
                 await self._egress.take_ack(ack)
-        await self._appender.store(current.records(self._gate, now_ms=clock.now_ms()))
+        current.dead = [letter for letter in current.dead if self._may_write(letter)]
+        await self._appender.store(current.records(gate, now_ms=clock.now_ms()))
+        self._answer_foreign(gate)
         for sender, reply in current.replies():
-            topic = topics.ack(self._gate.tenant, sender)
-            self.link.publish(topic, self._gate.keys.seal(topic, encode(reply), kid=topics.STREAM))
+            topic = topics.ack(gate.tenant, sender)
+            self.link.publish(topic, gate.keys.seal(topic, encode(reply), kid=topics.STREAM))
         for message in waiting:
             message.ack()

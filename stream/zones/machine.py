@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -127,6 +127,12 @@ class ZoneMachine:
         self._held = held
         self._contents = contents
         self._shards: dict[int, _Shard] = {}
+
+    def own(self, partitions: Collection[int]) -> None:
+        """Forget everything, and go on with `partitions` as they are held: their deadlines fall due without a record."""
+        self._shards.clear()
+        for partition in partitions:
+            self._shard(partition)
 
     def in_force(self, partition: int, what: str) -> str | None:
         """Return the newest version of `what` in force in `partition`."""

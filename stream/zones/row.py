@@ -12,6 +12,8 @@ from models.messages import Stage, Timeline
 from models.seqset import SeqSet
 from stream.zones.rules import Judgement, Level
 
+FOREIGN_OUTBOX: Final = "foreign."
+"""Begins the outbox ids that ingest makes for devices that have none."""
 MAX_HITS: Final = 64
 """Hits kept per device and label; more only where the rule asks for more."""
 MAX_PICTURES: Final = 16
@@ -31,6 +33,7 @@ class Hit(Struct, frozen=True, array_like=True):
     lane: str
     seq: int
     evidence_id: str | None = None
+    reporter: str | None = None
 
 
 class Trip(Struct, frozen=True, array_like=True):
@@ -82,6 +85,7 @@ class ActiveSignal(Struct):
     clear_by_ms: int | None = None
     tell_by_ms: int | None = None
     escalation: Escalation | None = None
+    reporters: tuple[str, ...] = ()
 
     def deadlines(self) -> list[tuple[int, int]]:
         """Return (due_ms, rank): of two that are due together the one that fails safe comes first."""
@@ -189,6 +193,19 @@ class ZoneRow(Struct):
     seen: dict[str, SeqSet] = {}
     machines: dict[str, Machine] = {}
     faults: dict[str, str] = {}
+
+    def seen_of(self, device_id: str, outbox_id: str, lane: str) -> SeqSet:
+        """Return the seqs that were taken of an outbox.
+
+        The outbox of a device of another make is made by each ingest process, and what an earlier one numbered never
+        comes again: only the newest is remembered, or the row would grow with every restart.
+        """
+        key = f"{device_id}|{outbox_id}|{lane}"
+        if key not in self.seen and outbox_id.startswith(FOREIGN_OUTBOX):
+            of_device = f"{device_id}|{FOREIGN_OUTBOX}"
+            for old in [one for one in self.seen if one.startswith(of_device) and one.endswith(f"|{lane}")]:
+                del self.seen[old]
+        return self.seen.setdefault(key, SeqSet())
 
     def copy(self) -> ZoneRow:
         """Return one that can be changed while this one stays."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import enum
+import zoneinfo
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from models.catalogue import Catalogue
 from models.catalogue import Signal as Meaning
-from models.messages import ButtonPress, Detection, Payload, Quality, Reading
+from models.messages import ButtonPress, Detection, Quality, Reading
 from models.places import Places
-from models.thresholds import LabelRule, PropertyRule, Thresholds
+from models.thresholds import LabelRule, Override, PropertyRule, Thresholds, Values
 from stream.records import Located, TimeSource
 
 BUTTON: Final = "button"
@@ -88,8 +90,13 @@ class Rules:
     late_alarm_s: float = 1800.0
     _labels: dict[str, _Limits] = field(init=False, repr=False, compare=False)
     _properties: dict[str, _Limits] = field(init=False, repr=False, compare=False)
+    _narrower: dict[tuple[str, str, str], tuple[tuple[Override, _Limits], ...]] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
+    _zone: zoneinfo.ZoneInfo = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "_zone", zoneinfo.ZoneInfo(self.thresholds.time_zone))
         object.__setattr__(self, "_labels", self._label_limits())
         object.__setattr__(self, "_properties", self._property_limits())
 
@@ -118,7 +125,7 @@ class Rules:
         payload = located.observation.payload
         if isinstance(payload, ButtonPress):
             return self._judge_button()
-        limits, value = self._limits(payload)
+        limits, value = self._limits(located)
         if limits is None:
             return None
         device = self.places.device_by_id.get(located.observation.device_id)
@@ -145,13 +152,44 @@ class Rules:
             return False
         return located.received_ms - located.event_ms > self.late_alarm_s * 1000
 
-    def _limits(self, payload: Payload) -> tuple[_Limits | None, float]:
+    def _limits(self, located: Located) -> tuple[_Limits | None, float]:
+        payload = located.observation.payload
         if isinstance(payload, Detection):
-            return self._labels.get(payload.label), payload.confidence
+            return self._for_place(self._labels.get(payload.label), located), payload.confidence
         if isinstance(payload, Reading):
-            limits = self._properties.get(payload.property)
+            limits = self._for_place(self._properties.get(payload.property), located)
             return (limits if limits and limits.unit == payload.unit else None), payload.value
         return None, 0.0
+
+    def _for_place(self, base: _Limits | None, located: Located) -> _Limits | None:
+        """Give what decides here and now: that of the last override that matches, else `base`."""
+        if base is None or not self.thresholds.overrides:
+            return base
+        key = base.label, located.observation.device_id, located.zone
+        narrower = self._narrower.get(key)
+        if narrower is None:
+            narrower = self._narrower[key] = tuple(
+                (override, self._under(base, override))
+                for override in reversed(self.thresholds.overrides)
+                if override.is_for(*key)
+            )
+        local: dt.datetime | None = None
+        for override, limits in narrower:
+            if override.is_timed:
+                local = local or dt.datetime.fromtimestamp(located.event_ms / 1000, self._zone)
+            if local is None or override.is_on(local, self.thresholds.calendar):
+                return limits
+        return base
+
+    def _under(self, base: _Limits, override: Override) -> _Limits:
+        values = Values(base.hint, base.alarm, base.min_hits, base.window_ms / 1000).under(override)
+        return base._replace(
+            hint=values.hint,
+            alarm=values.alarm,
+            clear=self.thresholds.clear_below(values.hint),
+            min_hits=values.min_hits,
+            window_ms=round(values.window_s * 1000),
+        )
 
     def _judge_button(self) -> Judgement | None:
         meaning = self.catalogue.properties.get(BUTTON)
@@ -166,31 +204,30 @@ class Rules:
     def _label_limits(self) -> dict[str, _Limits]:
         rules = self.thresholds.labels
         return {
-            label: self._filled(label, meaning, rule, rule.hint, rule.alarm)
+            label: limits
             for label, meaning in self.catalogue.labels.items()
-            if (rule := rules.get(label)) and rule.hint is not None and rule.alarm is not None
+            if (rule := rules.get(label)) and (limits := self._filled(label, meaning, rule))
         }
 
     def _property_limits(self) -> dict[str, _Limits]:
         rules = self.thresholds.properties
         return {
-            name: self._filled(name, meaning, rule, rule.hint, rule.alarm)._replace(
-                unit=rule.unit, rise_per_min=rule.rise_per_min
-            )
+            name: limits._replace(unit=rule.unit, rise_per_min=rule.rise_per_min)
             for name, meaning in self.catalogue.properties.items()
-            if (rule := rules.get(name))
+            if (rule := rules.get(name)) and (limits := self._filled(name, meaning, rule))
         }
 
-    def _filled(
-        self, label: str, meaning: Meaning, rule: LabelRule | PropertyRule, hint: float, alarm: float
-    ) -> _Limits:
+    def _filled(self, label: str, meaning: Meaning, rule: LabelRule | PropertyRule) -> _Limits | None:
+        values = self.thresholds.values_of(rule)
+        if values is None:
+            return None
         return _Limits(
             label=label,
             meaning=meaning,
             family=self._family_of(meaning),
-            hint=hint,
-            alarm=alarm,
-            clear=self.thresholds.clear_below(hint),
-            min_hits=rule.min_hits or self.thresholds.min_hits,
-            window_ms=round((rule.window_s or self.thresholds.window_s) * 1000),
+            hint=values.hint,
+            alarm=values.alarm,
+            clear=self.thresholds.clear_below(values.hint),
+            min_hits=values.min_hits,
+            window_ms=round(values.window_s * 1000),
         )

@@ -30,6 +30,7 @@ def raised(located: Located, judged: Judgement, enough: tuple[Hit, ...], tenant:
         areas=located.areas,
         timeline=timeline_of(located),
         untold=len(enough),
+        reporters=tuple(sorted({hit.reporter for hit in enough if hit.reporter})),
     )
 
 
@@ -63,7 +64,7 @@ def evidence_id_of(seen: Observation) -> str | None:
 def hit_of(located: Located, level: Level) -> Hit:
     """Return an observation as a hit."""
     seen = located.observation
-    return Hit(located.event_ms, level, seen.outbox_id, seen.lane, seen.seq, evidence_id_of(seen))
+    return Hit(located.event_ms, level, seen.outbox_id, seen.lane, seen.seq, evidence_id_of(seen), seen.reporter)
 
 
 def new_pictures(signal: ActiveSignal, found: Sequence[str | None]) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ from typing import Final
 
 from models import ids
 from models.messages import Fault, Quality, SelfTest, Stage
-from models.seqset import SeqSet
 from stream.records import (
     HistoryItem,
     Located,
@@ -98,8 +97,7 @@ class Turn:
 
     def _take(self, located: Located) -> None:
         seen = located.observation
-        key = f"{seen.device_id}|{seen.outbox_id}|{seen.lane}"
-        if not self.row.seen.setdefault(key, SeqSet()).add(seen.seq):
+        if not self.row.seen_of(seen.device_id, seen.outbox_id, seen.lane).add(seen.seq):
             self.duplicates += 1
             return
         outcome, signal_id = self._decide(located)
@@ -179,6 +177,8 @@ class Turn:
         signal.confidence = max(signal.confidence, judged.confidence)
         signal.sources = tuple(sorted({*signal.sources, seen.device_id}))
         pictures = new_pictures(signal, [evidence_id_of(seen)])
+        before = signal.reporters
+        signal.reporters = tuple(sorted({*before, *([seen.reporter] if seen.reporter else [])}))
         reason = self._confirmed_by(machine, signal, judged, located, enough)
         if reason:
             signal.timeline = timeline_of(located)
@@ -189,7 +189,7 @@ class Turn:
             signal.late = False
             self._watch(machine, signal)
             self._emit(judged.family, SignalKind.EVIDENCE, ("FRESH",), located=located, pictures=pictures)
-        elif pictures or located.event_ms - signal.told_event_ms >= TELL_MS:
+        elif pictures or signal.reporters != before or located.event_ms - signal.told_event_ms >= TELL_MS:
             self._emit(judged.family, SignalKind.EVIDENCE, located=located, pictures=pictures)
         elif signal.tell_by_ms is None:
             signal.tell_by_ms = self.row.clock_ms + TELL_MS
@@ -292,6 +292,7 @@ class Turn:
             rule_version=self.rules.version,
             reasons=reasons,
             timeline=signal.timeline,
+            reporters=signal.reporters,
         )
         self.signals.append(record)
         self.k += 1

@@ -8,17 +8,21 @@ import pytest
 from msgspec.structs import replace
 
 from models import topics
+from models.config import Adapter
 from models.errors import MessageError, Reason
 from models.geo import point_e7
 from models.messages import (
     Ack,
+    DeadLetter,
     Decision,
     DecisionKind,
     Lane,
+    Load,
     Message,
     Observation,
     ObservationBatch,
     Position,
+    Priority,
     Quality,
     Reading,
     encode,
@@ -27,9 +31,13 @@ from models.places import Device, DeviceKind, Places, Zone
 from models.seal import Keyring
 from stream.ingest.admission import Arrival, Gate, event_time, locate_moving, take
 from stream.ingest.dead import HEAD_BYTES, dead_letter, lines
+from stream.ingest.foreign import Foreign, dialect_of
+from stream.ingest.limit import Limiter
+from stream.ingest.redeliver import again
 from stream.ingest.registry import Registry, partition_of
 from stream.ingest.service import Round
-from stream.records import Located, ObservationRecord, TimeSource, decode_obs
+from stream.records import LoadRecord, Located, ObservationRecord, TimeSource, decode_incidents, decode_obs
+from stream.zones.row import ZoneRow
 
 NOW_MS = 1_780_000_000_000
 POINT = (1_065_000_000, 295_000_000)
@@ -223,6 +231,21 @@ def test_only_alerts_decides_and_acknowledges() -> None:
     assert take(_arrival(ack, topic=topics.ack("t", "stream"), kid="alerts"), GATE) == ack
 
 
+def test_loads_come_from_alerts_alone_and_stand_in_the_log_of_incidents_as_one_record() -> None:
+    load = Load(v=1, person="p1", open={Priority.P3: 2}, at_ms=NOW_MS)
+    topic = topics.load("t", "p1")
+    assert take(_arrival(load, topic=topic, kid="alerts", is_retained=True), GATE) == load
+    assert _refused(_arrival(load, topic=topic, kid="cam-01")) is Reason.FOREIGN_DEVICE
+    assert _refused(_arrival(load, topic=topics.load("t", "p2"), kid="alerts")) is Reason.WRONG_SHAPE
+    current = Round()
+    other = replace(load, person="p2")
+    for one in (load, other):
+        current.add(_arrival(one, topic=topics.load("t", one.person), kid="alerts"), GATE)
+    (record,) = current.records(GATE, now_ms=NOW_MS)
+    assert (record.topic, current.replies()) == ("incidents", [])
+    assert decode_incidents(record.value or b"") == LoadRecord(at_ms=NOW_MS, loads=(load, other))
+
+
 def test_what_moves_is_located_in_one_call_for_all() -> None:
     calls: list[int] = []
 
@@ -284,3 +307,128 @@ def test_a_dead_letter_keeps_the_head_and_the_hash_of_what_it_was() -> None:
     (line,) = lines([encode(letter)], as_json=False)
     assert "too_large" in line
     assert "a/topic" in line
+
+
+# --- devices of other makes ------------------------------------------------------------------------------------------
+
+FOREIGN_PLACES = replace(
+    PLACES,
+    devices=(
+        *PLACES.devices,
+        _device("smoke-7", DeviceKind.SMOKE, zone="zone-01", source="zigbee2mqtt/kitchen smoke"),
+        _device("door-1", DeviceKind.BUTTON, zone="zone-01", source="tasmota/door"),
+    ),
+)
+
+
+def _foreign(*kinds: str) -> Gate:
+    registry = Registry(FOREIGN_PLACES, lambda points: [{"cell": "here"} for _ in points], partitions=4)
+    return Gate("t", KEYS, registry, Foreign([dialect_of(Adapter(kind=kind)) for kind in kinds], "p1"))  # type: ignore[arg-type]
+
+
+def _take(gate: Gate, topic: str, payload: bytes, now_ms: int = NOW_MS, **more: Any) -> list[Located]:
+    taken = take(Arrival(topic, payload, now_ms, **more), gate)
+    assert isinstance(taken, list)
+    return taken
+
+
+def test_a_device_of_another_make_is_heard_under_its_source_and_numbered_here() -> None:
+    gate = _foreign("zigbee2mqtt", "tasmota")
+    first, second = (_take(gate, "zigbee2mqtt/kitchen smoke", b'{"smoke": true}')[0] for _ in range(2))
+    assert (first.observation.device_id, first.zone, first.event_ms) == ("smoke-7", "zone-01", NOW_MS)
+    assert first.observation.outbox_id == "foreign.p1"
+    assert [one.observation.seq for one in (first, second)] == [1, 2]
+    (contact,) = _take(gate, "tele/door/SENSOR", b'{"Switch1": "ON"}')
+    assert contact.observation.device_id == "door-1"
+
+
+def test_what_another_make_had_retained_is_replayed() -> None:
+    (located,) = _take(_foreign("zigbee2mqtt"), "zigbee2mqtt/kitchen smoke", b'{"smoke": true}', is_retained=True)
+    assert located.observation.quality is Quality.REPLAYED
+
+
+def test_an_unknown_device_of_another_make_is_quarantined_and_said_once_an_hour() -> None:
+    gate = _foreign("zigbee2mqtt")
+    topic, payload = "zigbee2mqtt/attic", b'{"smoke": true}'
+    with pytest.raises(MessageError, match="zigbee2mqtt/attic: `gridwarden devices`") as caught:
+        _take(gate, topic, payload)
+    assert caught.value.reason is Reason.UNKNOWN_DEVICE
+    assert _take(gate, topic, payload, NOW_MS + 1_000) == []
+    with pytest.raises(MessageError):
+        _take(gate, topic, payload, NOW_MS + 3_600_000)
+
+
+def test_a_device_of_another_make_that_is_from_the_future_is_not_believed() -> None:
+    ahead = b'{"smoke": true, "last_seen": %d}' % (NOW_MS + 3_600_000)
+    (located,) = _take(_foreign("zigbee2mqtt"), "zigbee2mqtt/kitchen smoke", ahead)
+    assert (located.event_ms, located.time_source) == (NOW_MS, TimeSource.MONO)
+
+
+def test_a_node_that_must_be_asked_is_asked() -> None:
+    gate = _foreign("sparkplug")
+    assert _take(gate, "spBv1.0/plant/NDATA/node1", b"") == []
+    assert [ask.topic for ask in gate.foreign.asks] == ["spBv1.0/plant/NCMD/node1"]
+
+
+def test_of_a_foreign_outbox_a_zone_remembers_the_newest_alone() -> None:
+    row = ZoneRow(zone="z")
+    for process in ("p1", "p2"):
+        for seq in (1, 2):
+            assert row.seen_of("smoke-7", f"foreign.{process}", "alarm").add(seq)
+        assert not row.seen_of("smoke-7", f"foreign.{process}", "alarm").add(2)
+    row.seen_of("smoke-8", "foreign.p1", "alarm").add(1)
+    row.seen_of("cam-01", "outbox-1", "alarm").add(1)
+    row.seen_of("cam-01", "outbox-2", "alarm").add(1)
+    assert set(row.seen) == {
+        "smoke-7|foreign.p2|alarm",
+        "smoke-8|foreign.p1|alarm",
+        "cam-01|outbox-1|alarm",
+        "cam-01|outbox-2|alarm",
+    }
+
+
+# --- floods and dead letters ------------------------------------------------------------------------------------------
+
+
+def test_a_sender_that_says_too_much_is_held_back_and_the_others_are_not() -> None:
+    limiter = Limiter(per_s=10, burst=20)
+    assert [limiter.take("loud", NOW_MS) for _ in range(25)] == [True] * 20 + [False] * 5
+    assert limiter.take("quiet", NOW_MS)
+    assert [limiter.take("loud", NOW_MS + 200) for _ in range(3)] == [True, True, False]
+    assert [limiter.take("loud", NOW_MS + 60_000) for _ in range(21)] == [True] * 20 + [False]
+
+
+def test_a_clock_that_goes_back_gives_nobody_more() -> None:
+    limiter = Limiter(per_s=10, burst=1)
+    assert limiter.take("one", NOW_MS)
+    assert not limiter.take("one", NOW_MS - 60_000)
+
+
+def test_however_many_names_a_flood_has_few_are_remembered() -> None:
+    limiter = Limiter(per_s=1, burst=1)
+    for n in range(30_000):
+        assert limiter.take(f"name-{n}", NOW_MS)
+    assert len(limiter._buckets) == 10_000
+
+
+def _letter(source: str, payload: bytes) -> DeadLetter:
+    return dead_letter(source, payload, MessageError(Reason.UNKNOWN_DEVICE, "x"), now_ms=NOW_MS)
+
+
+def test_a_dead_letter_is_said_again_as_it_came_and_one_that_is_cut_is_not() -> None:
+    topic = topics.obs("t", "cam-01")
+    sealed = KEYS.seal(topic, encode(_batch(_observation())), kid="cam-01")
+    long = b"x" * (HEAD_BYTES + 1)
+    letters = [_letter(topic, sealed), _letter(topic, long), _letter("zigbee2mqtt/a b", b"{}")]
+    said = list(again(letters, "t", KEYS, now_ms=NOW_MS))
+    assert [(one.topic, one.payload) for one in said] == [(topic, sealed), (topic, None), ("zigbee2mqtt/a b", b"{}")]
+
+
+def test_an_observation_on_which_a_rule_failed_is_sealed_anew_and_keeps_its_name_and_time() -> None:
+    seen = _observation(seq=7)
+    letter = _letter("obs/2/17/0", encode(seen))
+    (one,) = again([letter], "t", KEYS, now_ms=NOW_MS + 60_000)
+    assert one.payload is not None
+    (located,) = take(Arrival(one.topic, one.payload, NOW_MS + 60_000), GATE)  # type: ignore[misc]
+    assert located.observation == seen  # type: ignore[union-attr]
+    assert located.event_ms == seen.observed_at_ms  # type: ignore[union-attr]

@@ -1,0 +1,158 @@
+"""Devices of other makes at the gate: what their dialects heard becomes observations of the devices that we know.
+
+They do not seal, keep nothing and number nothing. So they are admitted by name alone (`source` in `places.geojson`), on
+a broker that decides who may publish; and they are numbered here, in an outbox of this process, where they arrive.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from models.config import Adapter, Config
+from models.errors import MessageError, Reason
+from models.messages import Lane, Observation
+from models.places import Places
+from stream.adapters import (
+    Ask,
+    Dialect,
+    EspHome,
+    Heard,
+    HomeAssistant,
+    PlainJson,
+    Sparkplug,
+    Tasmota,
+    Zigbee2Mqtt,
+)
+from stream.adapters.homeassistant import NAME as HOME_ASSISTANT
+from stream.adapters.homeassistant import announcement
+from stream.ingest.registry import FIXED_RADIUS_M, Registry, Site
+from stream.records import Located, TimeSource
+from stream.zones.row import FOREIGN_OUTBOX
+
+MAX_AHEAD_MS: Final = 5 * 60_000
+SAY_AGAIN_MS: Final = 3_600_000
+"""An unknown device is a dead letter once in so long: it may speak every second."""
+
+
+def foreign_of(config: Config, places: Places, process: str) -> Foreign:
+    """Return all dialects that a config names; where Home Assistant is one, our own devices appear there."""
+    adapters = config.stream.adapters
+    greetings = [
+        announcement(device, config.tenant, adapter.base or HOME_ASSISTANT)
+        for adapter in adapters
+        if adapter.kind == "homeassistant"
+        for device in places.devices
+        if device.source is None
+    ]
+    return Foreign([dialect_of(adapter) for adapter in adapters], process, greetings)
+
+
+def dialect_of(adapter: Adapter) -> Dialect:
+    """Return what understands the devices of an adapter."""
+    base = {"base": adapter.base} if adapter.base else {}
+    match adapter.kind:
+        case "zigbee2mqtt":
+            return Zigbee2Mqtt(**base)
+        case "tasmota":
+            return Tasmota()
+        case "homeassistant":
+            return HomeAssistant(adapter.base or HOME_ASSISTANT)
+        case "sparkplug":
+            return Sparkplug(adapter.base or "+")
+        case "esphome":
+            return EspHome(adapter.base)
+        case "json":
+            return PlainJson(adapter.base)
+
+
+class Foreign:
+    """All dialects of a worker.
+
+    Args:
+        process: names this process, and no other.
+        greetings: retained messages by which our own devices appear in the world of another make.
+
+    Attributes:
+        asks: what the dialects want said; whoever says it empties the list.
+    """
+
+    def __init__(
+        self, dialects: Sequence[Dialect] = (), process: str = "", greetings: Sequence[tuple[str, bytes]] = ()
+    ) -> None:
+        self.asks: list[Ask] = []
+        self.greetings = list(greetings)
+        self._dialects = dialects
+        self._outbox_id = f"{FOREIGN_OUTBOX}{process}"
+        self._seqs: defaultdict[str, int] = defaultdict(int)
+        self._unknown: dict[str, int] = {}
+
+    @property
+    def subscriptions(self) -> tuple[str, ...]:
+        """Topic filters; they may grow with what is heard."""
+        return tuple(topic for dialect in self._dialects for topic in dialect.subscriptions)
+
+    def take(self, topic: str, payload: bytes, registry: Registry, *, is_retained: bool, now_ms: int) -> list[Located]:
+        """Return what a message says of devices that we know.
+
+        Raises:
+            MessageError: it is in no dialect, cannot be read, or is of a device that nobody has admitted.
+        """
+        speaking = [one for one in self._dialects if any(matches(wanted, topic) for wanted in one.subscriptions)]
+        if not speaking:
+            raise MessageError(Reason.WRONG_SHAPE, f"{topic!r} is no topic of ours")
+        said: list[Heard] = []
+        for dialect in speaking:
+            for one in dialect.hear(topic, payload, is_retained=is_retained, now_ms=now_ms):
+                if isinstance(one, Ask):
+                    self.asks.append(one)
+                else:
+                    said.append(one)
+        located = [self._located(one, site, now_ms) for one in said if (site := registry.site_of(one.source))]
+        if not located:
+            self._quarantine((one.source for one in said), now_ms)
+        return located
+
+    def _quarantine(self, sources: Iterable[str], now_ms: int) -> None:
+        news = [one for one in dict.fromkeys(sources) if now_ms - self._unknown.get(one, -SAY_AGAIN_MS) >= SAY_AGAIN_MS]
+        if news:
+            self._unknown |= dict.fromkeys(news, now_ms)
+            listed = ", ".join(news)
+            raise MessageError(Reason.UNKNOWN_DEVICE, f"{listed}: `gridwarden devices` lists it, and admits it")
+
+    def _located(self, heard: Heard, site: Site, now_ms: int) -> Located:
+        self._seqs[site.device_id] += 1
+        is_believed = heard.observed_ms is not None and heard.observed_ms <= now_ms + MAX_AHEAD_MS
+        observed_ms = heard.observed_ms if is_believed and heard.observed_ms is not None else now_ms
+        observation = Observation(
+            device_id=site.device_id,
+            outbox_id=self._outbox_id,
+            boot_id=self._outbox_id,
+            lane=Lane.ALARM,
+            seq=self._seqs[site.device_id],
+            observed_at_ms=observed_ms,
+            observed_mono_ms=0,
+            payload=heard.payload,
+            quality=heard.quality,
+        )
+        return Located(
+            observation=observation,
+            zone=site.zone,
+            event_ms=observed_ms,
+            time_source=TimeSource.DEVICE if is_believed else TimeSource.MONO,
+            received_ms=now_ms,
+            lon_e7=site.point[0],
+            lat_e7=site.point[1],
+            radius_m=FIXED_RADIUS_M,
+            areas=site.areas,
+        )
+
+
+def matches(wanted: str, topic: str) -> bool:
+    """Whether an MQTT topic filter takes a topic."""
+    filters, levels = wanted.split("/"), topic.split("/")
+    if filters[-1] == "#":
+        filters = filters[:-1]
+        levels = levels[: len(filters)]
+    return len(filters) == len(levels) and all(f in ("+", level) for f, level in zip(filters, levels, strict=True))
