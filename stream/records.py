@@ -2,10 +2,11 @@
 
 ::
 
-    obs        ObservationRecord | ControlRecord | TickRecord | VerdictRecord      partition: the street of the zone
-    incidents  SignalRecord | DecisionRecord | ControlRecord | TickRecord          one partition per tenant
+    obs        ObservationRecord | HeartbeatRecord | ControlRecord | TickRecord | VerdictRecord
+                                                                                   partition: the street of the zone
+    incidents  SignalRecord | DecisionRecord | LoadRecord | ControlRecord | TickRecord     one partition per tenant
     orders     OrderRecord                                                         one partition
-    history    HistoryRecord                                                       partition as in `obs`
+    history    HistoryRecord | OrderedRecord | HeartbeatRecord                     partition as in `obs`
     dead       models.messages.DeadLetter
 
 `at_ms` is stamped once, by the shell that appends the record. The core never looks at a clock: its time is the highest
@@ -20,7 +21,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from models.messages import Decision, DispatchOrder, Observation, Stage, Timeline
+from models.messages import Decision, DispatchOrder, Heartbeat, Load, Observation, Priority, Stage, Timeline
 
 
 class Record(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="record"):
@@ -126,6 +127,7 @@ class SignalRecord(Record, frozen=True, kw_only=True, tag="signal"):
         category: what it is at this stage, by the catalogue that the zone knew.
         family: `fire`, `gas`, ...: what may be merged with what.
         count: observations that counted as evidence since the last record of this signal.
+        reporters: ids of persons or posts that reported it.
         reasons: why, as codes (`MIN_HITS`, `SECOND_DEVICE`, `VERIFY_EXPIRED`, `CONFIRMED`, `SINGLE_OK`, ...).
     """
 
@@ -151,12 +153,19 @@ class SignalRecord(Record, frozen=True, kw_only=True, tag="signal"):
     rule_version: str = ""
     reasons: tuple[str, ...] = ()
     timeline: Timeline = Timeline()
+    reporters: tuple[str, ...] = ()
 
 
 class DecisionRecord(Record, frozen=True, kw_only=True, tag="decision"):
     """A person's decision, back from `alerts`."""
 
     decision: Decision
+
+
+class LoadRecord(Record, frozen=True, kw_only=True, tag="load"):
+    """How much some persons have on their hands, from `alerts`."""
+
+    loads: tuple[Load, ...]
 
 
 class OrderRecord(Record, frozen=True, kw_only=True, tag="order"):
@@ -193,12 +202,67 @@ class HistoryRecord(Record, frozen=True, kw_only=True, tag="history"):
     items: tuple[HistoryItem, ...]
 
 
-ObsLog = ObservationRecord | ControlRecord | TickRecord | VerdictRecord
-IncidentsLog = SignalRecord | DecisionRecord | ControlRecord | TickRecord
+class OrderedRecord(Record, frozen=True, kw_only=True, tag="ordered"):
+    """One revision of one order, for the history: what it was about, and how long the way there took.
+
+    Attributes:
+        origin: (offset, n) in `incidents`: a crash may make the same order twice; that counts once.
+    """
+
+    origin: tuple[int, int]
+    incident_id: str
+    revision: int
+    category: str
+    priority: Priority
+    stage: Stage
+    lead_unit: str
+    lead_post: str
+    timeline: Timeline
+
+    @property
+    def latency_ms(self) -> int | None:
+        """From the moment the device saw it to the order in the log; None where the timeline does not tell."""
+        captured, matched = self.timeline.captured_ms, self.timeline.matched_ms
+        return None if captured is None or matched is None else matched - captured
+
+
+class HeartbeatRecord(Record, frozen=True, kw_only=True, tag="heartbeat"):
+    """What devices said of themselves, with the zones that they stand in."""
+
+    heartbeats: tuple[Heartbeat, ...]
+    zones: tuple[str, ...]
+
+
+def ordered(order: DispatchOrder, origin: tuple[int, int], at_ms: int) -> OrderedRecord:
+    """Return what the history keeps of an order that came into the log at `at_ms`."""
+    incident = order.incident
+    return OrderedRecord(
+        at_ms=at_ms,
+        origin=origin,
+        incident_id=incident.incident_id,
+        revision=order.revision,
+        category=incident.category,
+        priority=incident.priority,
+        stage=incident.stage,
+        lead_unit=order.lead_unit,
+        lead_post=order.lead_post,
+        timeline=msgspec.structs.replace(incident.timeline, matched_ms=at_ms),
+    )
+
+
+HistoryLog = HistoryRecord | OrderedRecord | HeartbeatRecord
+ObsLog = ObservationRecord | ControlRecord | TickRecord | VerdictRecord | HeartbeatRecord
+IncidentsLog = SignalRecord | DecisionRecord | LoadRecord | ControlRecord | TickRecord
 
 _encoder = msgspec.json.Encoder()
 encode = _encoder.encode
 decode_obs = msgspec.json.Decoder(ObsLog).decode
 decode_incidents = msgspec.json.Decoder(IncidentsLog).decode
 decode_order = msgspec.json.Decoder(OrderRecord).decode
-decode_history = msgspec.json.Decoder(HistoryRecord).decode
+decode_history = msgspec.json.Decoder(HistoryLog).decode
+
+
+def history_items(value: bytes) -> tuple[HistoryItem, ...]:
+    """Return the decisions in a record of `history`; none in one of another kind."""
+    record = decode_history(value)
+    return record.items if isinstance(record, HistoryRecord) else ()

@@ -26,6 +26,7 @@ __all__ = [
     "LabelRule",
     "Override",
     "PropertyRule",
+    "Supervision",
     "Thresholds",
     "Values",
     "load",
@@ -72,6 +73,22 @@ class PropertyRule(Record, frozen=True, kw_only=True):
     window_s: Seconds | None = None
 
 
+class Supervision(Record, frozen=True, kw_only=True):
+    """How long a device may be silent before that is told.
+
+    Attributes:
+        pulsed_s: cameras, agents and gateways, which send heartbeats.
+        mains_s: other sensors.
+        battery_s: sensors on a battery: an hourly word at best.
+        battery_alone_s: the same where it is the only one of its zone.
+    """
+
+    pulsed_s: Seconds = 60.0
+    mains_s: Seconds = 900.0
+    battery_s: Annotated[float, Meta(gt=0, le=604_800)] = 93_600.0
+    battery_alone_s: Annotated[float, Meta(gt=0, le=604_800)] = 7_200.0
+
+
 class Thresholds(Content, frozen=True, kw_only=True):
     """All thresholds of a tenant.
 
@@ -83,6 +100,7 @@ class Thresholds(Content, frozen=True, kw_only=True):
         clear_s: below the clear threshold for so long, a pre-alarm ends.
         hysteresis: the clear threshold is this share below `hint`.
         single_ok: kinds of device of which one alone is an alarm.
+        supervision: how long a device may be silent.
         time_zone: IANA name, in which hours and days of `overrides` are meant.
         calendar: which days are worked.
         bounds: by label or property: set by whoever stands above, not crossed by anything in this file.
@@ -98,6 +116,7 @@ class Thresholds(Content, frozen=True, kw_only=True):
     clear_s: Seconds = 120.0
     hysteresis: Annotated[float, Meta(ge=0, lt=1)] = 0.1
     single_ok: tuple[DeviceKind, ...] = (DeviceKind.GAS, DeviceKind.CO, DeviceKind.BUTTON)
+    supervision: Supervision = Supervision()
     time_zone: str = "Asia/Shanghai"
     calendar: Calendar = Calendar()
     bounds: dict[str, Bound] = msgspec.field(default_factory=dict)

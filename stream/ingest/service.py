@@ -97,10 +97,18 @@ class Round:
         if self.loads:
             loads = LoadRecord(at_ms=now_ms, loads=tuple(self.loads))
             records.append(new("incidents", 0, encode_record(loads), now_ms))
-        if self.heartbeats:
-            beats = HeartbeatRecord(at_ms=now_ms, heartbeats=tuple(self.heartbeats))
-            records.append(new("history", 0, encode_record(beats), now_ms))
-        return records + self.dead
+        return [*records, *self._pulses(gate, now_ms), *self.dead]
+
+    def _pulses(self, gate: Gate, now_ms: int) -> Iterable[NewRecord]:
+        by_partition: defaultdict[int, list[tuple[Heartbeat, str]]] = defaultdict(list)
+        for beat in self.heartbeats:
+            site = gate.registry.sites[beat.device_id]
+            by_partition[site.partition].append((beat, site.zone))
+        for partition, pulses in by_partition.items():
+            beats, zones = zip(*pulses, strict=True)
+            yield new(
+                "obs", partition, encode_record(HeartbeatRecord(at_ms=now_ms, heartbeats=beats, zones=zones)), now_ms
+            )
 
     def replies(self) -> list[tuple[str, Ack]]:
         """Return whom to tell what was stored: (sender, acknowledgement) pairs."""

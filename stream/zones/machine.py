@@ -20,6 +20,7 @@ from stream.log.append import new
 from stream.log.file import NewRecord
 from stream.records import (
     ControlRecord,
+    HeartbeatRecord,
     HistoryRecord,
     ObservationRecord,
     ObsLog,
@@ -31,6 +32,7 @@ from stream.records import (
 from stream.runner import Row
 from stream.zones.reducer import Reduced, ZoneRow, next_deadline_ms, reduce_record
 from stream.zones.rules import Rules
+from stream.zones.supervision import FAMILY as DEVICES
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +106,8 @@ class _Shard:
         if isinstance(record, ObservationRecord):
             meta.observations += len(record.items)
         meta.duplicates += reduced.duplicates
-        meta.pre_alarms_cleared += sum(signal.kind is SignalKind.CLEARED for signal in reduced.signals)
+        cleared = (signal for signal in reduced.signals if signal.kind is SignalKind.CLEARED)
+        meta.pre_alarms_cleared += sum(signal.family != DEVICES for signal in cleared)
         self.is_meta_dirty = True
 
     def note_deadline(self, zone: str) -> None:
@@ -129,7 +132,7 @@ class ZoneMachine:
         self._shards: dict[int, _Shard] = {}
 
     def own(self, partitions: Collection[int]) -> None:
-        """Forget everything, and go on with `partitions` as they are held: their deadlines fall due without a record."""
+        """Forget everything, and go on with `partitions` as they are held: their deadlines need no record."""
         self._shards.clear()
         for partition in partitions:
             self._shard(partition)
@@ -151,7 +154,10 @@ class ZoneMachine:
             (NOTHING, []) if isinstance(record, ControlRecord) else self._reduce(shard, record, offset, now_ms)
         )
         shard.take_over(record, reduced, offset)
-        return [*self._outputs(partition, reduced, now_ms), *dead]
+        outputs = [*self._outputs(partition, reduced, now_ms), *dead]
+        if isinstance(record, HeartbeatRecord):
+            outputs.append(new("history", partition, encode(record), now_ms))
+        return outputs
 
     def may_write(self) -> bool:
         """Yes: each row stands for itself."""

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from stream.records import (
     ControlRecord,
+    HeartbeatRecord,
     HistoryItem,
     Located,
     ObsLog,
@@ -83,6 +84,8 @@ def _by_zone(record: ObsLog, skip: Container[int]) -> list[tuple[str, int, list[
         return []
     if isinstance(record, VerdictRecord):
         return [(record.zone, 0, [])]
+    if isinstance(record, HeartbeatRecord):
+        return [(zone, record.zones.index(zone), []) for zone in dict.fromkeys(record.zones)]
     if isinstance(record, TickRecord):
         return [(zone, index, []) for index, zone in enumerate(record.zones)]
     zones: dict[str, list[tuple[int, Located]]] = {}

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from models.catalogue import Signal as Meaning
-from models.messages import Stage, Timeline
+from models.messages import Dropped, Stage, Timeline
 from models.seqset import SeqSet
 from stream.zones.rules import Judgement, Level
 
@@ -185,6 +185,9 @@ class ZoneRow(Struct):
         seen: seqs that came, by ``device|outbox|lane``.
         machines: by family.
         faults: what each faulty device said; it hides no alarm.
+        missed_from: by device: if it says nothing before this, it is missed.
+        silent: devices that are missed, and since when.
+        dropped: seqs that an outbox dropped on purpose, keyed as `seen`.
     """
 
     zone: str
@@ -193,6 +196,9 @@ class ZoneRow(Struct):
     seen: dict[str, SeqSet] = {}
     machines: dict[str, Machine] = {}
     faults: dict[str, str] = {}
+    missed_from: dict[str, int] = {}
+    silent: dict[str, int] = {}
+    dropped: dict[str, SeqSet] = {}
 
     def seen_of(self, device_id: str, outbox_id: str, lane: str) -> SeqSet:
         """Return the seqs that were taken of an outbox.
@@ -207,6 +213,12 @@ class ZoneRow(Struct):
                 del self.seen[old]
         return self.seen.setdefault(key, SeqSet())
 
+    def drop(self, device_id: str, outbox_id: str, dropped: Dropped) -> None:
+        """Note what an outbox dropped on purpose, so that it is never taken for a loss."""
+        seqs = self.dropped.setdefault(f"{device_id}|{outbox_id}|{dropped.lane}", SeqSet())
+        for first, last in dropped.ranges:
+            seqs.add_range(first, last)
+
     def copy(self) -> ZoneRow:
         """Return one that can be changed while this one stays."""
         return ZoneRow(
@@ -216,10 +228,14 @@ class ZoneRow(Struct):
             seen={key: SeqSet(seqs.floor, seqs.ranges) for key, seqs in self.seen.items()},
             machines={family: machine.copy() for family, machine in self.machines.items()},
             faults=dict(self.faults),
+            missed_from=dict(self.missed_from),
+            silent=dict(self.silent),
+            dropped={key: SeqSet(seqs.floor, seqs.ranges) for key, seqs in self.dropped.items()},
         )
 
 
 def next_deadline_ms(row: ZoneRow) -> int | None:
     """Return when a tick is due for a zone."""
     signals = [machine.signal for machine in row.machines.values() if machine.signal]
-    return min((due_ms for signal in signals for due_ms, _ in signal.deadlines()), default=None)
+    due = [due_ms for signal in signals for due_ms, _ in signal.deadlines()]
+    return min((*due, *row.missed_from.values()), default=None)

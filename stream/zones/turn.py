@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from typing import Final
 
 from models import ids
-from models.messages import Fault, Quality, SelfTest, Stage
+from models.messages import Dropped, Fault, Quality, SelfTest, Stage
 from stream.records import (
+    HeartbeatRecord,
     HistoryItem,
     Located,
     ObsLog,
@@ -17,6 +18,7 @@ from stream.records import (
     SignalRecord,
     VerdictRecord,
 )
+from stream.zones import supervision
 from stream.zones.row import ActiveSignal, Escalation, Hit, Machine, ZoneRow
 from stream.zones.rules import Judgement, Level, Rules
 from stream.zones.signals import (
@@ -61,12 +63,65 @@ class Turn:
         row.applied_offset = self.offset
         row.clock_ms = max(row.clock_ms, self.record.at_ms)
         self._pass_deadlines()
+        if isinstance(self.record, HeartbeatRecord):
+            for beat, zone in zip(self.record.heartbeats, self.record.zones, strict=True):
+                if zone == row.zone:
+                    self._is_alive(beat.device_id, is_heartbeat=True)
+        self._miss()
         if isinstance(self.record, VerdictRecord):
             self._hear(self.record)
         for index, located in items:
             if index != self.index:
                 self.index, self.k = index, 0
             self._take(located)
+        self._review_devices()
+
+    # --- devices ---------------------------------------------------------------------------------------------------
+
+    def _is_alive(self, device_id: str, *, is_heartbeat: bool = False) -> None:
+        device = self.rules.places.device_by_id.get(device_id)
+        if device is None:
+            return
+        self.row.silent.pop(device_id, None)
+        if device_id in self.row.missed_from or supervision.is_supervised(device, is_heartbeat=is_heartbeat):
+            limit_ms = supervision.missed_after_ms(device, self.rules.places, self.rules.thresholds.supervision)
+            self.row.missed_from[device_id] = self.row.clock_ms + limit_ms
+
+    def _miss(self) -> None:
+        row = self.row
+        for device_id, due_ms in list(row.missed_from.items()):
+            if due_ms <= row.clock_ms:
+                del row.missed_from[device_id]
+                if device_id in self.rules.places.device_by_id:
+                    row.silent[device_id] = due_ms
+
+    def _review_devices(self) -> None:
+        """Tell which devices have failed, or that they are back; what was told already is not told again."""
+        machine = self.row.machines.get(supervision.FAMILY, Machine())
+        stage, signal = supervision.stage_of(self.row, self.rules.places), machine.signal
+        if stage is None:
+            if signal is not None:
+                self._clear(supervision.FAMILY, "DEVICES_BACK")
+            return
+        failed = supervision.failed(self.row)
+        if signal is None:
+            self._raise_supervision(machine, stage, failed)
+        elif stage is Stage.ALARM and signal.stage is Stage.PRE_ALARM:
+            signal.sources = tuple(sorted(failed))
+            self._escalate(supervision.FAMILY, "UNPROTECTED")
+        elif not set(failed) <= set(signal.sources):
+            signal.sources = tuple(sorted({*signal.sources, *failed}))
+            self._emit(supervision.FAMILY, SignalKind.EVIDENCE, _codes(failed))
+
+    def _raise_supervision(self, machine: Machine, stage: Stage, failed: dict[str, str]) -> None:
+        said = supervision.meaning(self.rules.catalogue)
+        place = next((d for d in map(self.rules.places.device_by_id.get, sorted(failed)) if d), None)
+        if said is None or place is None:
+            return
+        origin = self.rules.tenant, str(self.partition), self.offset
+        machine.signal = supervision.raised(self.row, place, stage, said, origin)
+        self.row.machines[supervision.FAMILY] = machine
+        self._emit(supervision.FAMILY, SignalKind.RAISED, _codes(failed))
 
     # --- time ------------------------------------------------------------------------------------------------------
 
@@ -100,6 +155,7 @@ class Turn:
         if not self.row.seen_of(seen.device_id, seen.outbox_id, seen.lane).add(seen.seq):
             self.duplicates += 1
             return
+        self._is_alive(seen.device_id)
         outcome, signal_id = self._decide(located)
         self.history.append(
             HistoryItem(
@@ -118,10 +174,14 @@ class Turn:
         if isinstance(seen.payload, Fault):
             self.row.faults[seen.device_id] = seen.payload.fault
             return Outcome.RECORDED, None
+        if isinstance(seen.payload, Dropped):
+            self.row.drop(seen.device_id, seen.outbox_id, seen.payload)
+            return Outcome.RECORDED, None
         judged = self.rules.judge(located)
         if judged is None:
             return Outcome.RECORDED, None
-        self.row.faults.pop(seen.device_id, None)
+        if self.row.faults.get(seen.device_id) not in supervision.LASTING:
+            self.row.faults.pop(seen.device_id, None)
         machine = self.row.machines.setdefault(judged.family, Machine())
         judged = with_rise(machine, judged, located)
         self._keep_alive(machine, judged, located)
@@ -230,6 +290,9 @@ class Turn:
         """End a signal. An alarm that the desk had not heard of when it closed is evidence after the close."""
         late_alarm = signal.escalation
         machine.reset()
+        if family == supervision.FAMILY:
+            self.row.faults.clear()
+            self.row.silent.clear()
         if late_alarm is None or late_alarm.at <= seen:
             return
         hit, device = late_alarm.hit, late_alarm.device_id
@@ -307,3 +370,7 @@ class Turn:
         signal = self.row.machines[family].signal
         assert signal is not None
         return signal
+
+
+def _codes(failed: dict[str, str]) -> tuple[str, ...]:
+    return tuple(sorted({fault.upper() for fault in failed.values()}))

@@ -187,6 +187,17 @@ def test_a_call_point_alone_is_an_alarm(log: Log) -> None:
     assert (raised.stage, raised.reasons, raised.category) == (Stage.ALARM, ("MANUAL",), "fire.manual")
 
 
+def test_a_signal_says_who_reported_it_and_a_new_reporter_is_told_at_once(log: Log) -> None:
+    def press(seconds: int, reporter: str | None) -> list[SignalRecord]:
+        pressed = log.seen("button-1", b.BUTTON, T0 + 100 * seconds)
+        observation = msgspec.structs.replace(pressed.observation, reporter=reporter)
+        return log.put(b.batch(msgspec.structs.replace(pressed, observation=observation)))
+
+    assert [signal.reporters for signal in press(0, "p-1")] == [("p-1",)]
+    assert press(1, "p-1") == [], "the same person again is mere evidence"
+    assert [(signal.kind, signal.reporters) for signal in press(2, "p-0")] == [(EVIDENCE, ("p-0", "p-1"))]
+
+
 def test_families_have_machines_of_their_own(log: Log) -> None:
     log.put(b.batch(log.seen("smoke-1", b.reading(1.0), T0), log.seen("gas-1", b.reading(25, "gas", "%"), T0)))
     assert [(signal.family, signal.stage) for signal in log.signals] == [("fire", "pre_alarm"), ("gas", "alarm")]
@@ -395,7 +406,10 @@ def test_a_fault_is_recorded_hides_no_alarm_and_ends_when_the_device_sees_again(
     log.see("cam-1", 0.6, 0.6)
     log.put(b.batch(log.seen("cam-1", Fault(fault="dark"), T0 + 1500)))
     assert log.rows["z1"].faults == {"cam-1": "dark"}
-    assert [signal.kind for signal in log.see("cam-1", 0.6, at_ms=T0 + 2000)] == [RAISED]
+    assert [(one.kind, one.family) for one in log.see("cam-1", 0.6, at_ms=T0 + 2000)] == [
+        (RAISED, "fire"),
+        (SignalKind.CLEARED, "device"),
+    ]
     assert log.rows["z1"].faults == {}
 
 

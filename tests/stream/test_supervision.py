@@ -1,0 +1,130 @@
+"""Devices that stop doing their duty: told, told once, and hiding no alarm."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from models.messages import Dropped, Fault, Heartbeat, Lane, Stage
+from models.places import DeviceKind
+from models.thresholds import Supervision
+from stream.records import HeartbeatRecord, SignalKind, SignalRecord
+from stream.zones.reducer import next_deadline_ms
+from tests.stream import builders as b
+from tests.stream.builders import T0
+from tests.stream.test_zones import Log
+
+RAISED, ESCALATED, EVIDENCE, CLEARED = SignalKind
+MINUTE = 60_000
+
+
+def pulse(device: str, at_ms: int, zone: str = "z1") -> HeartbeatRecord:
+    beat = Heartbeat(
+        v=1,
+        device_id=device,
+        at_ms=at_ms,
+        frame_age_ms=40,
+        fps=5.0,
+        inference_p50_ms=8.0,
+        inference_p99_ms=9.0,
+        outbox_depth=0,
+    )
+    return HeartbeatRecord(at_ms=at_ms, heartbeats=(beat,), zones=(zone,))
+
+
+def told(signals: list[SignalRecord]) -> list[tuple[SignalKind, Stage, tuple[str, ...]]]:
+    return [(one.kind, one.stage, one.reasons) for one in signals if one.family == "device"]
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+def test_a_camera_whose_heartbeat_stops_is_missed_after_a_minute(log: Log) -> None:
+    log.put(pulse("cam-1", T0))
+    assert next_deadline_ms(log.rows["z1"]) == T0 + MINUTE
+    assert log.tick(T0 + MINUTE - 1) == []
+    (signal,) = log.tick(T0 + MINUTE)
+    assert (signal.kind, signal.category, signal.sources) == (RAISED, "device.fault", ("cam-1",))
+    assert signal.reasons == ("SILENT",)
+    assert log.tick(T0 + 10 * MINUTE) == []
+
+
+def test_a_camera_that_comes_back_ends_it(log: Log) -> None:
+    log.put(pulse("cam-1", T0))
+    log.tick(T0 + MINUTE)
+    assert told(log.put(pulse("cam-1", T0 + 2 * MINUTE))) == [(CLEARED, Stage.RESTORED, ("DEVICES_BACK",))]
+    assert told(log.tick(T0 + 3 * MINUTE)) == [(RAISED, Stage.PRE_ALARM, ("SILENT",))]
+
+
+def test_a_camera_that_never_sent_a_heartbeat_and_a_button_are_not_missed(log: Log) -> None:
+    log.see("cam-1", 0.6)
+    log.put(b.batch(log.seen("button-1", b.BUTTON, T0)))
+    assert told(log.tick(T0 + 60 * MINUTE)) == []
+
+
+def test_a_zone_in_which_nothing_watches_any_more_is_told_more_urgently(log: Log) -> None:
+    log.put(pulse("cam-9", T0, "z2"))
+    (signal,) = log.tick(T0 + MINUTE, "z2")
+    assert (signal.stage, signal.category) == (Stage.ALARM, "device.unprotected")
+
+
+def test_a_second_device_that_fails_is_told_as_evidence_of_the_same(log: Log) -> None:
+    log.put(b.batch(log.seen("cam-1", Fault(fault="covered"), T0)))
+    (more,) = log.put(b.batch(log.seen("cam-2", Fault(fault="dark"), T0 + 1_000)))
+    assert (more.kind, more.sources, more.reasons) == (EVIDENCE, ("cam-1", "cam-2"), ("COVERED", "DARK"))
+    assert log.put(b.batch(log.seen("cam-2", Fault(fault="dark"), T0 + 2_000))) == []
+
+
+def test_a_fault_hides_no_alarm(log: Log) -> None:
+    log.put(b.batch(log.seen("gas-1", Fault(fault="battery_low"), T0)))
+    signals = log.put(b.batch(log.seen("gas-1", b.reading(25.0, "gas", "%"), T0 + 1_000)))
+    assert [(one.family, one.stage) for one in signals] == [("gas", Stage.ALARM)]
+
+
+@pytest.mark.parametrize(
+    ("fault", "lasts"), [("tamper", True), ("battery_low", True), ("dark", False), ("offline", False)]
+)
+def test_a_fault_that_a_device_cannot_take_back_by_going_on_lasts(log: Log, fault: str, lasts: bool) -> None:
+    log.put(b.batch(log.seen("smoke-1", Fault(fault=fault), T0)))
+    signals = log.put(b.batch(log.seen("smoke-1", b.reading(0.0), T0 + 1_000)))
+    assert [one.kind for one in signals] == ([] if lasts else [CLEARED])
+
+
+@pytest.mark.parametrize(
+    ("kind", "power", "alone", "limit_s"),
+    [
+        (DeviceKind.CAMERA, "mains", True, 60),
+        (DeviceKind.SMOKE, "mains", True, 900),
+        (DeviceKind.SMOKE, "battery", True, 7_200),
+        (DeviceKind.SMOKE, "battery", False, 93_600),
+    ],
+)
+def test_each_class_of_device_has_a_limit_of_its_own(kind: DeviceKind, power: str, alone: bool, limit_s: int) -> None:
+    from stream.zones.supervision import missed_after_ms
+
+    device = replace(b.device("x", kind, "z7"), power=power)
+    others = () if alone else (b.device("y", DeviceKind.SMOKE, "z7"),)
+    places = b.places(devices=(device, *others))
+    assert missed_after_ms(device, places, Supervision()) == limit_s * 1000
+
+
+def test_a_device_that_was_taken_out_of_the_city_is_not_missed(log: Log) -> None:
+    log.put(pulse("cam-1", T0))
+    log.rules = b.rules(places=b.places(devices=()))
+    assert log.tick(T0 + MINUTE) == []
+    assert next_deadline_ms(log.rows["z1"]) is None
+
+
+def test_a_catalogue_without_device_faults_is_told_none(log: Log) -> None:
+    kept = tuple(one for one in b.CATALOGUE.categories if one.family != "device")
+    log.rules = b.rules(catalogue=replace(b.CATALOGUE, categories=kept))
+    assert log.put(b.batch(log.seen("cam-1", Fault(fault="dark"), T0))) == []
+
+
+def test_what_was_dropped_on_purpose_is_remembered(log: Log) -> None:
+    dropped = Dropped(lane=Lane.TELEMETRY, ranges=((3, 5), (9, 9)))
+    log.put(b.batch(log.seen("cam-1", dropped, T0)))
+    seqs = log.rows["z1"].dropped["cam-1|box|telemetry"]
+    assert [seq in seqs for seq in (2, 3, 5, 6, 9)] == [False, True, True, False, True]
