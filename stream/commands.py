@@ -56,6 +56,10 @@ def _register_log_tools(commands: Subparsers[argparse.ArgumentParser]) -> None:
     tune.add_argument("--since", default="7d", metavar="TIME", help="such as 7d, 12h or a time (default: 7d)")
     tune.add_argument("--json", action="store_true", help="print one JSON object")
     tune.set_defaults(run=_tune)
+    gaps = commands.add_parser("gaps", help="say of every device whether a seq is missing: dropped on purpose, or lost")
+    gaps.add_argument("log", help="the log.db of a state folder, or kafka://host:port/tenant; it is only read")
+    gaps.add_argument("--json", action="store_true", help="print one JSON object")
+    gaps.set_defaults(run=_gaps)
     devices = commands.add_parser("devices", help="list devices that speak and are not admitted, or admit one")
     devices.add_argument("config", type=Path, nargs="?", default=Path(), help="config folder (default: this one)")
     devices.add_argument("--admit", metavar="SOURCE", help="how it calls itself, as listed; needs --kind and --zone")
@@ -141,6 +145,19 @@ def _tune(args: argparse.Namespace) -> int:
     from stream.tune import run
 
     return run(args, print)
+
+
+def _gaps(args: argparse.Namespace) -> int:
+    import msgspec
+
+    from stream.gaps import gaps, lines, rows
+    from stream.recorded import Recorded
+
+    recorded = Recorded(args.log)
+    found = gaps(rows(recorded).values())
+    recorded.close()
+    print(msgspec.json.encode(found).decode() if args.json else "\n".join(lines(found)))
+    return 1 if any(one.missing for one in found) else 0
 
 
 def _devices(args: argparse.Namespace) -> int:
