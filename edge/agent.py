@@ -16,13 +16,13 @@ from edge import moment
 from edge.camera import CameraLoop, Film, Scene
 from edge.keeper import Keeper
 from edge.machine import machine_hash
-from edge.outbox import Outbox
+from edge.outbox import Draft, Entry, Outbox
 from edge.pulse import Pulse, Voice
 from edge.sensor_loop import SensorLoop
 from models import topics
 from models.config import FILE, Config
 from models.link import Link
-from models.messages import VERSION, Status, encode
+from models.messages import VERSION, Lane, SelfTest, Status, encode
 from models.seal import load_keys
 from models.supervise import write_atomically
 
@@ -110,8 +110,14 @@ class Agent:
         """Say the agent's own heartbeat, and once that all clips have ended, if all sources are clips."""
         pulse = Pulse(self._config.edge.agent, self._voice)
         has_said = not films
+        period_ms = round(self._config.edge.canary_s * 1000)
+        canary_mono_ms = moment.now().mono_ms + period_ms
         while not stop.is_set():
-            pulse.beat(moment.now())
+            now = moment.now()
+            pulse.beat(now)
+            if now.mono_ms >= canary_mono_ms:
+                canary_mono_ms += period_ms
+                self._keeper.put(Entry(tuple(Draft(one, Lane.ALARM, now, SelfTest()) for one in self._devices)))
             if self._keeper.failed.is_set():
                 stop.set()
             if not has_said and all(film.ended for film in films) and self._keeper.is_drained:

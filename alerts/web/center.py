@@ -12,12 +12,12 @@ from alerts.web.logins import Logins
 from alerts.web.places import Map
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Center:
     """The running service as its pages see it.
 
     Attributes:
-        city: the map.
+        city: the map; another one when the places change.
         demo_logins: the seat may open an officer's page.
     """
 

@@ -41,7 +41,14 @@ class Logins:
     def load(cls, folder: Path, persons: Iterable[str]) -> Logins:
         """Read the secrets of the seat and of `persons` from `folder`; make those that are missing (0600)."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return cls({who: _token(folder / who) for who in (SEAT, *persons)})
+        logins = cls({})
+        logins.admit(folder, persons)
+        return logins
+
+    def admit(self, folder: Path, persons: Iterable[str]) -> None:
+        """Let the seat and `persons` in, and nobody else, by their secrets in `folder`; make those that are missing."""
+        self._tokens = {who: _token(folder / who) for who in (SEAT, *persons)}
+        self._who = {_hash(token): who for who, token in self._tokens.items()}
 
     def who(self, token: str | None) -> str | None:
         """Return whose secret `token` is, or None."""

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import msgspec
 from msgspec import Struct
 
-from models.geo import PointE7, Polygon, to_degrees
+from models.geo import PointE7, to_degrees
+from models.outlines import Polygons
 from models.places import Places
 
 
@@ -83,5 +84,5 @@ def _point(point: PointE7) -> list[float]:
     return [to_degrees(point[0]), to_degrees(point[1])]
 
 
-def _polygons(polygons: tuple[Polygon, ...]) -> _Geometry:
+def _polygons(polygons: Polygons) -> _Geometry:
     return _Geometry("MultiPolygon", [[[_point(point) for point in ring] for ring in polygon] for polygon in polygons])

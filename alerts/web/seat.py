@@ -167,6 +167,7 @@ async def health(center: TheCenter) -> HealthView:
         broker_up=center.dispatcher.link.connected,
         refused=sum(center.dispatcher.refused.values()),
         devices=tuple(device_view(device_id, health) for device_id, health in heard),
+        canaries=center.dispatcher.canaries.songs(center.office.now_ms()),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from alerts.canaries import Song
 from alerts.casebook import Case, Casebook, Telling
 from alerts.dispatcher import Health
 from alerts.escalation import Plan
@@ -165,12 +166,14 @@ class HealthView(View, frozen=True, kw_only=True):
     Attributes:
         broker_up: false: no new alert can arrive, however calm the page looks.
         refused: messages that were not taken, of all reasons.
+        canaries: how the way from each device to here is, as last tried.
     """
 
     now_ms: int
     broker_up: bool
     refused: int
     devices: tuple[DeviceView, ...]
+    canaries: tuple[Song, ...]
 
 
 def device_view(device_id: str, health: Health) -> DeviceView:

@@ -30,7 +30,7 @@ from stream.zones.reducer import ZoneRow, reduce_record
 from tests.stream import builders as b
 from tests.stream.builders import T0, at
 
-RAISED, ESCALATED, EVIDENCE, CLEARED = SignalKind
+RAISED, ESCALATED, EVIDENCE, CLEARED, _ = SignalKind
 WORLD = b.world()
 
 
@@ -570,3 +570,18 @@ def test_a_replay_after_any_crash_gives_the_same_incidents(story: list[Step], da
             offset = again.desk.applied_offset + 1
     assert again.desk.open_incidents == log.desk.open_incidents
     assert [record.order for record in orders.values()] == log.orders
+
+
+def test_a_canary_makes_an_order_to_nobody_and_no_incident(log: Log) -> None:
+    (order,) = log.signal(
+        "song-1", SignalKind.CANARY, Stage.RESTORED, family="canary", category="canary", sources=("cam-1",)
+    )
+    assert (order.steps, order.co_tellings, order.incident.category, order.incident.sources) == (
+        (),
+        (),
+        "canary",
+        ("cam-1",),
+    )
+    assert order.incident.timeline.captured_ms is not None
+    assert log.desk.open_incidents == ()
+    assert log.signal("inc-1")[0].incident.aliases == ()

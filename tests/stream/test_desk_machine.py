@@ -17,10 +17,12 @@ from stream.log.file import NewRecord
 from stream.records import (
     ControlRecord,
     DecisionRecord,
+    OrderedRecord,
     Origin,
     SignalKind,
     SignalRecord,
     VerdictRecord,
+    decode_history,
     decode_obs,
     decode_order,
     encode,
@@ -90,10 +92,13 @@ def _signal(n: int, **more: Any) -> SignalRecord:
 
 
 def test_a_signal_becomes_an_order_stamped_once_with_the_time_of_its_making(incidents: _Incidents) -> None:
-    (output,) = incidents.apply(FIRST, _signal(0), now_ms=NOW_MS + 5)
+    output, kept = incidents.apply(FIRST, _signal(0), now_ms=NOW_MS + 5)
     record = decode_order(output.value or b"")
     assert (output.topic, output.partition, record.at_ms) == ("orders", 0, NOW_MS + 5)
     assert record.order.incident.incident_id == "inc-first"
+    ordered = decode_history(kept.value or b"")
+    assert isinstance(ordered, OrderedRecord)
+    assert (kept.topic, ordered.origin, ordered.timeline.matched_ms) == ("history", (FIRST, 0), NOW_MS + 5)
     assert incidents.apply(FIRST, _signal(0)) == []
 
 
@@ -128,7 +133,7 @@ def test_a_record_on_which_a_rule_fails_is_set_aside_and_the_next_one_counts(
         (output,) = incidents.apply(FIRST, _signal(0))
     letter = decode(output.value or b"", DeadLetter)
     assert (letter.reason, letter.source) == (Reason.RULE_FAILED, f"incidents/0/{FIRST}")
-    assert [output.topic for output in incidents.apply(FIRST + 1, _signal(0))] == ["orders"]
+    assert [output.topic for output in incidents.apply(FIRST + 1, _signal(0))] == ["orders", "history"]
 
 
 def test_before_anything_is_in_force_nothing_is_decided() -> None:

@@ -30,7 +30,7 @@ from stream.zones.rules import Rules
 from tests.stream import builders as b
 from tests.stream.builders import T0
 
-RAISED, ESCALATED, EVIDENCE, CLEARED = SignalKind
+RAISED, ESCALATED, EVIDENCE, CLEARED, _ = SignalKind
 RULES = b.rules()
 
 
@@ -656,3 +656,12 @@ def test_however_the_batches_are_cut_ids_and_counts_are_the_same(
 
     cuts = data.draw(st.lists(st.integers(0, len(items)), max_size=10))
     assert run(cuts) == run([])
+
+
+def test_a_canary_goes_on_to_the_desk_and_alarms_nobody(log: Log) -> None:
+    (signal,) = log.put(b.batch(log.seen("cam-1", SelfTest(), T0)))
+    assert (signal.kind, signal.family, signal.sources) == (SignalKind.CANARY, "canary", ("cam-1",))
+    assert signal.timeline.captured_ms == T0
+    assert log.outcomes == [Outcome.NEVER_ALARMS]
+    assert log.put(b.batch(log.seen("cam-1", SelfTest(label="drill"), T0))) == []
+    assert log.put(b.batch(log.seen("cam-1", SelfTest(), T0, quality=Quality.REPLAYED))) == []

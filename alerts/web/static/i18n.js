@@ -8,6 +8,7 @@ const WORDS = {
   live: ["实时", "Live"],
   connecting: ["连接中…", "Connecting …"],
   stale: ["连接中断：以下内容可能已过时", "Connection lost: what you see may be out of date"],
+  silent: ["{n} 台设备的链路自检中断，其告警可能无法到达：{devices}", "No canary from {n} devices, so an alarm of theirs may not arrive: {devices}"],
   deaf: ["消息服务器中断：新告警暂时无法到达", "The message broker is down: no new alert can arrive"],
   staleSince: ["中断 {s} 秒", "lost for {s} s"],
   incidents: ["事件", "Incidents"],
@@ -94,12 +95,14 @@ const TABLES = {
   decision: {
     acknowledge: ["确认收到", "acknowledged"], confirm: ["核实为真", "confirmed"], clear: ["误报解除", "cleared"],
     close: ["结案", "closed"], cancel: ["作废", "cancelled"], reopen: ["重新打开", "reopened"],
+    rematch: ["请求重新派单", "asked to be matched anew"],
   },
   clock: {
     answer: ["等待应答", "waiting for an answer"], step: ["到时通知上一级", "next level is told"],
     arrival: ["等待到达现场", "waiting for arrival"], handling: ["处理中", "being handled"],
     verification: ["等待核查", "waiting for the check"], seat: ["等待指挥席确认", "waiting for the seat"],
     nobody_left: ["已无人可派，请指挥席处理", "nobody is left: the seat must act"],
+    rematch: ["正在重新匹配责任人", "asking who is responsible now"],
   },
   hop: {
     captured: ["拍摄", "captured"], inferred: ["识别", "inferred"], queued: ["入队", "queued"], sent: ["发出", "sent"],

@@ -64,13 +64,20 @@ export class LinkState {
     this.show();
   }
 
+  /** Devices whose canaries no longer arrive: an alarm of theirs would not arrive either. */
+  setSilent(devices) {
+    this.silent = devices;
+    this.show();
+  }
+
   show() {
     const [label, band] = [document.getElementById("link"), document.getElementById("stale")];
     label.dataset.state = this.live == null ? "wait" : this.live ? "live" : "lost";
     const seconds = this.lostMs == null ? 0 : Math.round((performance.now() - this.lostMs) / 1000);
     const text = this.live == null ? t("connecting") : this.live ? t("live") : t("staleSince", { s: seconds });
     if (label.textContent !== text) label.textContent = text;
-    const alarm = this.live === false ? t("stale") : this.brokerUp ? "" : t("deaf");
+    const silent = this.silent?.length ? t("silent", { devices: this.silent.slice(0, 5).join(", "), n: this.silent.length }) : "";
+    const alarm = this.live === false ? t("stale") : this.brokerUp ? silent : t("deaf");
     band.hidden = !alarm;
     if (band.textContent !== alarm) band.textContent = alarm;
     document.body.classList.toggle("is-stale", this.live === false);

@@ -191,6 +191,7 @@ async function checkHealth() {
   try {
     const health = await getJson("/api/health");
     link.setBroker(health.broker_up);
+    link.setSilent(health.canaries.filter((one) => one.is_silent).map((one) => one.device_id));
     city.showHealth(health);
   } catch {
     // The feed says by itself that the service is gone.
