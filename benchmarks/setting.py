@@ -42,7 +42,7 @@ def write_city(folder: Path, *, devices: int, streets: int) -> list[str]:
     names = [item["properties"]["code"] for item in features if item["properties"].get("kind") == "street"]
     for n in range(len(names), streets):
         names.append(f"ST-B{n:03}")
-        away = [[lon + 0.03, lat + 0.0005 * n] for lon, lat in first["geometry"]["coordinates"]]
+        away = [[lon, lat + 0.00002 * n] for lon, lat in first["geometry"]["coordinates"]]
         properties = first["properties"] | {"code": names[-1]}
         features.append(
             {"type": "Feature", "properties": properties, "geometry": {"type": "LineString", "coordinates": away}}
