@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -198,8 +198,8 @@ class Town:
         )
         return [str(device) for _, device in rows]
 
-    def _query(self, path: Path, sql: str) -> list[tuple[object, ...]]:
-        def ask() -> list[tuple[object, ...]]:
+    def _query(self, path: Path, sql: str) -> list[tuple[Any, ...]]:
+        def ask() -> list[tuple[Any, ...]]:
             with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as db:
                 return db.execute(sql).fetchall()
 
