@@ -20,6 +20,7 @@ from models.config import load as config_of
 from models.errors import ConfigError, Problem, StorageError
 from models.supervise import write_atomically
 from models.thresholds import Thresholds, load
+from stream.contents import content_of
 from stream.control import with_scores
 from stream.log.engine import CONTROL_TOPIC, recorded_at
 from stream.recorded import Recorded
@@ -62,8 +63,8 @@ def content(recorded: Recorded, name: str) -> Thresholds:
     if len(matching) != 1:
         have = ", ".join(version[:SHORT] for version in known)
         raise StorageError(f"{len(matching)} versions begin with {name!r}; there are: {have}")
-    key = msgspec.json.encode(matching[0])
-    raw = next((record.value for record in recorded.records(CONTROL_TOPIC) if record.key == key), None)
+    stored = {record.key: record.value for record in recorded.records(CONTROL_TOPIC)}
+    raw = content_of(matching[0], lambda row: stored.get(msgspec.json.encode(row)))
     if raw is None:
         raise StorageError(f"version {matching[0]} was in force, and its content is not in the log any more")
     return Thresholds.from_bytes(raw)

@@ -49,6 +49,13 @@ def test_files_are_seen_from_the_config_folder(tmp_path: Path) -> None:
     assert config.mqtt.password_file == str(tmp_path / "secrets" / "mqtt")
 
 
+def test_a_detector_of_ones_own_is_seen_from_the_config_folder(tmp_path: Path) -> None:
+    config = load(write(tmp_path, 'tenant = "t"\n[edge]\ndetector = "nets/own.toml"\nprecision = "int8"\nthreads = 2'))
+    assert config.edge.detector == str(tmp_path / "nets" / "own.toml")
+    assert (config.edge.precision, config.edge.provider, config.edge.threads) == ("int8", "cpu", 2)
+    assert load(write(tmp_path, 'tenant = "t"')).edge.detector == "fire_smoke"
+
+
 def test_a_missing_folder_names_the_command_that_makes_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="gridwarden city"):
         load(tmp_path / "nowhere")
@@ -73,3 +80,16 @@ def test_the_defaults_listen_on_loopback_and_hold_no_secret() -> None:
     assert config.mqtt.username is None
     assert config.mqtt.password_file is None
     assert not config.alerts.demo_logins
+
+
+def test_the_adapters_in_the_documentation_are_right(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "devices.md").read_text(encoding="utf-8")
+    (tmp_path / "gridwarden.toml").write_text(page.partition("```toml\n")[2].partition("```")[0], encoding="utf-8")
+    kinds = [adapter.kind for adapter in load(tmp_path).stream.adapters]
+    assert kinds == ["zigbee2mqtt", "tasmota", "homeassistant", "sparkplug", "esphome", "json"]
+
+
+def test_plain_json_needs_a_topic_filter(tmp_path: Path) -> None:
+    (tmp_path / "gridwarden.toml").write_text('tenant = "t"\n[[stream.adapters]]\nkind = "json"\n')
+    with pytest.raises(ConfigError, match=r"stream\.adapters\[0\]\.base: plain JSON has no usual topic"):
+        load(tmp_path)
