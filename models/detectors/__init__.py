@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.detectors.manifest import Manifest, read_manifest, thresholds_of
+from models.detectors.manifest import Manifest, Precision, read_manifest, thresholds_of
 
 if TYPE_CHECKING:
     from models.detectors.runtime import Box, Detector
@@ -16,20 +16,29 @@ if TYPE_CHECKING:
 __all__ = ["Box", "Detector", "Manifest", "load", "read_manifest", "thresholds_of"]
 
 
-def load(name_or_path: str | Path, *, threads: int = 1, floor: float = 0.05) -> Detector:
+def load(
+    name_or_path: str | Path,
+    *,
+    threads: int = 1,
+    provider: str = "cpu",
+    floor: float = 0.05,
+    precision: Precision | None = None,
+) -> Detector:
     """Open a detector.
 
     Args:
         name_or_path: `fire_smoke`, or the path of a manifest.
         threads: of ONNX Runtime within one picture.
+        provider: of ONNX Runtime: `cpu`, or another that is installed.
         floor: lowest confidence that `detect` reports.
+        precision: which of the shipped networks; None: the manifest's own choice.
 
     Raises:
         ConfigError: no such model, or its file is not the one that the manifest describes.
     """
     from models.detectors.runtime import Detector
 
-    return Detector(name_or_path, threads=threads, floor=floor)
+    return Detector(name_or_path, threads=threads, provider=provider, floor=floor, precision=precision)
 
 
 def __getattr__(name: str) -> object:

@@ -8,35 +8,74 @@ from pathlib import Path
 
 import msgspec
 
-from models.detectors.card import figures, with_figures
-from models.detectors.manifest import Manifest, path_of
+from models.detectors.card import figures
+from models.detectors.manifest import path_of, read_manifest
+from models.detectors.training.recipes import PARTS, RECIPES
 from models.errors import ConfigError, Problem
+from models.supervise import write_atomically
 
 NEEDED = {
     "train": ("torch", "onnx", "onnxscript", "pycocotools", "tqdm", "matplotlib", "cv2", "onnxruntime"),
-    "eval": ("pycocotools", "cv2", "onnxruntime"),
+    "eval": ("pycocotools", "tqdm", "cv2", "onnxruntime"),
+    "model": ("cv2", "onnxruntime"),
 }
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the commands of this package."""
     train = subparsers.add_parser("train", help="train a detector from scratch")
-    train.add_argument("name", choices=["fire_smoke"])
+    train.add_argument("name", choices=list(RECIPES), help="trunk: what both detectors can --start from")
     train.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of the picture tars")
-    train.add_argument("--out", type=Path, default=Path("runs/fire_smoke"), metavar="DIR", help="where to write")
+    train.add_argument("--out", type=Path, metavar="DIR", help="where to write (default runs/NAME)")
     train.add_argument("--minutes", type=float, default=75.0, help="wall-clock budget (default 75; 0: none)")
     train.add_argument("--pictures", type=int, default=0, help="budget in pictures, repeats exactly (default 0: none)")
     train.add_argument("--threads", type=int, default=2, help="of the processor (default 2)")
     train.add_argument("--seed", type=int, default=20)
+    train.add_argument("--start", type=Path, metavar="PT", help="checkpoint to take weights from, as far as they fit")
+    train.add_argument("--without", action="append", default=[], choices=PARTS, help="leave a part of the method out")
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
     train.set_defaults(run=run_train)
+
+    study = subparsers.add_parser("ablate", help="train without each part of the method, and tell what it cost")
+    study.add_argument("name", choices=list(RECIPES))
+    study.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of the picture tars")
+    study.add_argument("--out", type=Path, default=Path("runs/ablate"), metavar="DIR", help="finished runs are kept")
+    study.add_argument("--seeds", type=int, default=2, help="how many of each (default 2)")
+    study.add_argument("--epochs", type=int, default=12, help="passes over the pictures (default 12)")
+    study.add_argument("--size-px", type=int, default=256, help="side of the input (default 256)")
+    study.add_argument("--threads", type=int, default=2, help="of the processor (default 2)")
+    study.set_defaults(run=run_ablate)
+
+    ship = subparsers.add_parser("publish", help="make a detector of a checkpoint: networks, points, manifest")
+    ship.add_argument("name", choices=[name for name, recipe in RECIPES.items() if recipe.is_shipped])
+    ship.add_argument("checkpoint", type=Path, help="of gridwarden train")
+    ship.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of the picture tars")
+    ship.add_argument("--out", type=Path, metavar="DIR", help="where to write (default runs/NAME)")
+    ship.add_argument("--cache", type=Path, metavar="DIR", help="keep what was seen, to go on faster next time")
+    ship.set_defaults(run=run_publish)
 
     score = subparsers.add_parser("eval", help="score a detector; its thresholds stay as they are")
     score.add_argument("name", help="a shipped detector, or the path of a manifest")
     score.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of the picture tars and clips")
     score.add_argument("--json", action="store_true", help="one JSON object instead of tables")
-    score.add_argument("--write", action="store_true", help="put the scores into the manifest and the model card")
+    score.add_argument("--write", action="store_true", help="put the scores beside the manifest, into it and its card")
+    score.add_argument("--cache", type=Path, metavar="DIR", help="keep what was seen, to score faster next time")
     score.set_defaults(run=run_eval)
+
+    _register_model(subparsers)
+
+
+def _register_model(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    model = subparsers.add_parser("model", help="look at a network of your own").add_subparsers(
+        dest="action", metavar="ACTION", required=True
+    )
+    look = model.add_parser("inspect", help="say what an ONNX file is, and write a manifest to edit beside it")
+    look.add_argument("path", type=Path, metavar="PATH", help="the ONNX file")
+    look.add_argument("--labels", default="", metavar="A,B,...", help="names of its classes, where the file has none")
+    look.add_argument("--side", type=int, metavar="PX", help="of the input, where the graph leaves it open")
+    look.add_argument("--threads", type=int, default=1, help="to time it with (default 1)")
+    look.add_argument("--force", action="store_true", help="write the manifest even if there is one")
+    look.set_defaults(run=run_inspect)
 
 
 def run_train(args: argparse.Namespace) -> int:
@@ -48,14 +87,52 @@ def run_train(args: argparse.Namespace) -> int:
     """
     require("train")
     from models.detectors.training.publish import publish
-    from models.detectors.training.train import Plan, train
+    from models.detectors.training.train import Plan, scheduled, train
 
     if args.minutes <= 0 and args.pictures <= 0:
         remedy = "give --minutes or --pictures"
         raise ConfigError([Problem("gridwarden train", "--minutes", "there is no budget", remedy)])
-    plan = Plan(minutes=args.minutes, pictures=args.pictures, threads=args.threads, seed=args.seed)
-    best = train(args.data, args.out, plan, resume=args.resume)
-    print(publish(best, args.data, args.out))
+    recipe, out = RECIPES[args.name], args.out or Path("runs") / args.name
+    plan = Plan(
+        minutes=args.minutes,
+        pictures=args.pictures,
+        threads=args.threads,
+        seed=args.seed,
+        start=args.start,
+        without=frozenset(args.without),
+    )
+    best = train(recipe, args.data, out, scheduled(plan, recipe), resume=args.resume)
+    print(publish(recipe, best, args.data, out) if recipe.is_shipped else best)
+    return 0
+
+
+def run_ablate(args: argparse.Namespace) -> int:
+    """Print what each part of the method is worth, as a Markdown table.
+
+    Raises:
+        ConfigError: the extra `train` is not installed.
+        SourceError: the pictures cannot be read.
+    """
+    require("train")
+    from models.detectors.training.ablate import Study, ablate
+
+    study = Study(RECIPES[args.name], args.data, args.out, args.size_px, args.epochs, args.threads)
+    print(ablate(study, range(1, args.seeds + 1)))
+    return 0
+
+
+def run_publish(args: argparse.Namespace) -> int:
+    """Export a checkpoint in both precisions, fix its points, write its manifest. No test picture is read.
+
+    Raises:
+        ConfigError: the extra `train` is not installed.
+        SourceError: the checkpoint or the pictures cannot be read.
+    """
+    require("train")
+    from models.detectors.training.publish import publish
+
+    out = args.out or Path("runs") / args.name
+    print(publish(RECIPES[args.name], args.checkpoint, args.data, out, args.cache))
     return 0
 
 
@@ -63,28 +140,41 @@ def run_eval(args: argparse.Namespace) -> int:
     """Print the scores of a detector.
 
     Raises:
-        ConfigError: pycocotools or OpenCV is not installed, or the detector cannot be opened.
+        ConfigError: pycocotools or OpenCV is not installed, the detector cannot be opened, or its points were edited.
         SourceError: the pictures cannot be read.
     """
     require("eval")
-    from models.detectors import load
-    from models.detectors.training.evaluate import evaluate
+    from models.detectors.evaluation.evaluate import evaluate
+    from models.detectors.evaluation.writing import write
 
-    manifest = evaluate(load(args.name), args.data)
-    if args.write:
-        write(manifest, path_of(args.name))
-    print(msgspec.json.encode(manifest).decode() if args.json else figures(manifest))
+    path = path_of(args.name)
+    report = evaluate(path, args.data, args.cache)
+    manifest = write(read_manifest(path), report, path) if args.write else read_manifest(path)
+    print(msgspec.json.encode(report).decode() if args.json else figures(manifest, report))
     return 0
 
 
-def write(manifest: Manifest, path: Path) -> None:
-    """Put the manifest at `path`, and its figures into the model card beside it, where there is one."""
-    from models.detectors.training.toml import to_toml
+def run_inspect(args: argparse.Namespace) -> int:
+    """Print what a network is, and write a manifest beside it unless there is one.
 
-    path.write_text(to_toml(manifest), encoding="utf-8")
-    card = path.with_suffix(".md")
-    if card.exists():
-        card.write_text(with_figures(card.read_text(encoding="utf-8"), manifest), encoding="utf-8")
+    Raises:
+        ConfigError: the network is refused, or its manifest does not fit.
+    """
+    require("model")
+    from models.detectors.inspection import inspect, manifest_text, report
+    from models.detectors.runtime import Detector
+    from models.detectors.session import Options
+
+    path = args.path.with_suffix(".toml")
+    is_new = args.force or not path.exists()
+    labels = args.labels.split(",") if args.labels else () if is_new else read_manifest(path).labels
+    found = inspect(args.path, labels=labels, side_px=args.side, options=Options(threads=args.threads))
+    print(report(found))
+    if is_new:
+        write_atomically(path, manifest_text(found).encode())
+    Detector(path, threads=args.threads)
+    print(f"manifest {path}: {'written, to be edited' if is_new else 'was there already, and fits'}")
+    return 0
 
 
 def require(command: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -16,17 +17,26 @@ ZOO: Final = Path(__file__).parent / "zoo"
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0)]
 Label = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
-Side = Annotated[int, Meta(ge=32, le=4096, multiple_of=32)]
+Side = Annotated[int, Meta(ge=16, le=4096)]
+Triple = tuple[float, float, float]
+Positive = Annotated[float, Meta(gt=0)]
+Hash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+Family = Literal["anchors", "yolov5", "yolov8", "yolov10", "yolox", "rtdetr", "ssd", "classes"]
+File = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+\.onnx$")]
 Point = Literal["hint", "alarm"]
+Precision = Literal["fp32", "int8"]
 
 
 class Input(Record, frozen=True, kw_only=True):
-    """How a picture goes in: scaled to fit, at the top left, the rest filled with grey.
+    """How a picture goes in.
 
     Attributes:
         name: of the graph's input.
         layout: `nhwc` takes (1, h, w, 3), `nchw` (1, 3, h, w).
-        scale: what a channel's 0..255 is multiplied by where `dtype` is `float32`.
+        fit: `letterbox` scales it to the top left and fills the rest with grey; `stretch` fills all of the input.
+        scale: what a channel's 0..255 is multiplied by where `dtype` is `float32`,
+        mean: what is taken off then, in the order of `channels`,
+        deviation: and what the rest is divided by.
         padding: grey level of what the picture does not cover.
     """
 
@@ -36,7 +46,10 @@ class Input(Record, frozen=True, kw_only=True):
     layout: Literal["nhwc", "nchw"] = "nhwc"
     dtype: Literal["uint8", "float32"] = "uint8"
     channels: Literal["bgr", "rgb"] = "bgr"
+    fit: Literal["letterbox", "stretch"] = "letterbox"
     scale: float = 1.0
+    mean: Triple = (0.0, 0.0, 0.0)
+    deviation: tuple[Positive, Positive, Positive] = (1.0, 1.0, 1.0)
     padding: Annotated[int, Meta(ge=0, le=255)] = 114
 
 
@@ -61,6 +74,27 @@ class Source(Record, frozen=True, kw_only=True):
     pictures: Count
 
 
+class Gate(Record, frozen=True, kw_only=True):
+    """What makes an event of single frames; the stream does the same by `thresholds.toml`.
+
+    Attributes:
+        min_hits: frames at or above the hint, within
+        window_s: make an event.
+        hysteresis: an event goes on while something stands at most this share below the hint.
+    """
+
+    min_hits: Annotated[int, Meta(ge=1)] = 3
+    window_s: Annotated[float, Meta(gt=0)] = 10.0
+    hysteresis: Annotated[float, Meta(ge=0, lt=1)] = 0.1
+
+
+class Variant(Record, frozen=True, kw_only=True):
+    """A network in one precision."""
+
+    file: File
+    sha256: Hash
+
+
 class Score(Record, frozen=True, kw_only=True):
     """Average precision of one label on one split, on the pictures where it is labelled, by pycocotools.
 
@@ -68,8 +102,12 @@ class Score(Record, frozen=True, kw_only=True):
         with_it: pictures that hold the label, of `pictures`.
         boxes: true boxes.
         hit_ap: IoU replaced by intersection over predicted area, threshold .5: for truth drawn larger than the thing.
+        area_ratio: mean ratio of predicted to true area of those hits; 0 where there is none.
+        ap50_interval: 95 % interval of `ap50`, by drawing runs of similar frames with replacement.
+        hit_ap_interval: likewise of `hit_ap`.
     """
 
+    precision: Precision
     split: str
     label: Label
     pictures: Count
@@ -79,32 +117,9 @@ class Score(Record, frozen=True, kw_only=True):
     ap50: Share
     ap30: Share
     hit_ap: Share
-
-
-class Reading(Record, frozen=True, kw_only=True):
-    """Pictures on which a label was seen at an operating point.
-
-    Attributes:
-        truth: whether those pictures hold the label: `present` makes `seen` the recall, `absent` false pictures.
-    """
-
-    split: str
-    source: str = "all"
-    label: Label
-    point: Point
-    truth: Literal["present", "absent"]
-    seen: Count
-    pictures: Count
-
-
-class Clip(Record, frozen=True, kw_only=True):
-    """Seconds until three hits of a label within ten seconds, frames at `fps`; no number: never."""
-
-    clip: str
-    label: Label
-    point: Point
-    fps: float
-    seconds: Annotated[float, Meta(ge=0)] | None = None
+    area_ratio: Annotated[float, Meta(ge=0)] = 0.0
+    ap50_interval: tuple[Share, Share] | None = None
+    hit_ap_interval: tuple[Share, Share] | None = None
 
 
 class Manifest(Content, frozen=True, kw_only=True):
@@ -113,29 +128,64 @@ class Manifest(Content, frozen=True, kw_only=True):
     Attributes:
         file: of the network, beside the manifest.
         sha256: of that file.
-        family: how outputs are decoded; `anchors`, ours: `boxes` (1, n, 4) in input pixels and `scores` (1, n, labels).
+        int8: the same network in 8-bit integers, where there is one.
+        precision: which of the two is opened where nobody says.
+        family: how outputs are decoded (`models.detectors.decode`); None: it is guessed from their shapes and said.
+        activation: what turns the scores into 0..1 where the graph does not.
+        external: SHA-256 of each file, in the folder of the network, that holds weights of it.
         labels: in the order of the scores.
         overlap: IoU above which the lower of two boxes of a label goes.
+        thresholds: operating points of each label; what an operator's `thresholds.toml` says goes before them.
+        points_sha256: `seal` as it was when the points were written, before any test was read.
         parameters: trained numbers in the network.
-        splits: what the splits of `scores` and `readings` are, in words.
+        scores: as `gridwarden eval --write` put them here; all figures are in `<name>.scores.json` (`report.py`).
     """
 
     name: Label
     version: Annotated[str, Meta(pattern=r"^\d+\.\d+\.\d+$")]
-    file: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+\.onnx$")]
-    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
-    family: Literal["anchors"]
+    file: File
+    sha256: Hash
+    int8: Variant | None = None
+    precision: Precision = "fp32"
     labels: Annotated[tuple[Label, ...], Meta(min_length=1)]
     licence: str
     thresholds: dict[Label, Threshold]
+    gate: Gate = Gate()
+    points_sha256: Hash | None = None
+    family: Family | None = None
+    activation: Literal["none", "sigmoid", "softmax"] = "none"
+    external: dict[str, Hash] = msgspec.field(default_factory=dict)
     input: Input = Input()
     overlap: Share = 0.6
     parameters: Count = 0
     sources: tuple[Source, ...] = ()
-    splits: dict[str, str] = msgspec.field(default_factory=dict)
     scores: tuple[Score, ...] = ()
-    readings: tuple[Reading, ...] = ()
-    clips: tuple[Clip, ...] = ()
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """Those that are shipped."""
+        return ("fp32", "int8") if self.int8 else ("fp32",)
+
+    def network(self, precision: Precision | None = None) -> Variant:
+        """File and hash of one precision; of the default one where none is named.
+
+        Raises:
+            ConfigError: it is not shipped.
+        """
+        wanted = precision or self.precision
+        if wanted == "fp32":
+            return Variant(file=self.file, sha256=self.sha256)
+        if self.int8 is None:
+            what, remedy = f"{self.name} has no {wanted} network", 'use precision = "fp32"'
+            raise ConfigError([Problem(f"{self.name}.toml", "int8", what, remedy)])
+        return self.int8
+
+    @property
+    def seal(self) -> str:
+        """SHA-256 over the operating points, the gate, and the networks and suppression that they were chosen for."""
+        networks = [self.network(precision).sha256 for precision in self.precisions]
+        sealed = [self.labels, self.thresholds, self.gate, self.overlap, networks]
+        return hashlib.sha256(msgspec.json.encode(sealed, order="deterministic")).hexdigest()
 
 
 def path_of(name_or_path: str | Path) -> Path:
@@ -165,6 +215,8 @@ def read_manifest(name_or_path: str | Path) -> Manifest:
     manifest = convert(read_toml(path), Manifest, file=path, path="", problems=problems)
     if manifest is not None:
         problems += _threshold_problems(manifest, path)
+        if manifest.precision == "int8" and manifest.int8 is None:
+            problems.append(Problem(path, "precision", "there is no int8 network", "name it under [int8]"))
     if manifest is None or problems:
         raise ConfigError(problems)
     return manifest

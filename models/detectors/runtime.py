@@ -1,33 +1,25 @@
-"""The one door to ONNX Runtime: a picture in, boxes out.
-
-OpenCV is loaded when the first detector is opened, not when this module is.
-"""
+"""A picture in, boxes out: canvas, session and decoder of one detector."""
 
 from __future__ import annotations
 
-import hashlib
+import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
-from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 
-from models.detectors.decode import Candidates, decode_anchors
-from models.detectors.manifest import Manifest, path_of, read_manifest
-from models.errors import ConfigError, Problem, SourceError
+from models.detectors.canvas import Canvas, Covered
+from models.detectors.decode import Candidates, Form, FormError, Outputs, decode
+from models.detectors.decode.guess import guess
+from models.detectors.manifest import Manifest, Precision, path_of, read_manifest
+from models.detectors.session import Options, Session, open_session
+from models.errors import ConfigError, Problem
 
-LOAD_ERRORS = (
-    onnx_errors.Fail,
-    onnx_errors.InvalidArgument,
-    onnx_errors.InvalidGraph,
-    onnx_errors.InvalidProtobuf,
-    onnx_errors.NoSuchFile,
-    onnx_errors.NotImplemented,
-    onnx_errors.RuntimeException,
-)
+log = logging.getLogger(__name__)
+
+SIZE_INPUT: Final = "int64"  # of the second input that the authors' RT-DETR has
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,27 +35,44 @@ class Box:
 
 
 class Detector:
-    """One network, opened once and used for every picture. Not for two threads at once: the input buffer is reused."""
+    """One network and the memory of one camera. Not for two threads at once: the input is drawn in place.
 
-    def __init__(self, name_or_path: str | Path, *, threads: int = 1, floor: float = 0.05) -> None:
+    Detectors of the same network and options share its session, and so its weights.
+    """
+
+    def __init__(
+        self,
+        name_or_path: str | Path,
+        *,
+        threads: int = 1,
+        provider: str = "cpu",
+        floor: float = 0.05,
+        precision: Precision | None = None,
+        is_exact: bool = False,
+    ) -> None:
         """Open the network and run it once.
 
         Args:
             name_or_path: `fire_smoke`, or the path of a manifest.
             threads: of ONNX Runtime within one picture.
+            provider: of ONNX Runtime, such as `cpu`.
             floor: lowest confidence that `detect` reports.
+            precision: which of the shipped networks; None: the manifest's own choice.
+            is_exact: INT8 sums without saturation (`session.Options`).
 
         Raises:
-            ConfigError: no such model, or its file is not the one that the manifest describes.
+            ConfigError: no such model, its file is not the one that the manifest describes, or it cannot be used.
         """
         self.manifest: Manifest = read_manifest(name_or_path)
         self.floor = floor
-        self._path = path_of(name_or_path).with_name(self.manifest.file)
-        shape = (self.manifest.input.height_px, self.manifest.input.width_px, 3)
-        self._canvas: NDArray[np.uint8] = np.full(shape, self.manifest.input.padding, np.uint8)
-        self._covered = (0, 0)
-        self._session = _open(self._path, self._read_network(), threads)
-        self._check_network()
+        self.precision: Precision = precision or self.manifest.precision
+        self._network = self.manifest.network(self.precision)
+        self._path = path_of(name_or_path).with_name(self._network.file)
+        self._canvas = Canvas(self.manifest.input)
+        self._session = self._open(Options(threads=threads, provider=provider, is_exact=is_exact))
+        self._feeds = self._lay_out()
+        self.family: str = self.manifest.family or ""
+        self._check(self.infer())
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -78,106 +87,94 @@ class Detector:
 
         Raises:
             SourceError: it is not such a picture.
+            ConfigError: the network gave what the manifest does not describe.
         """
-        check_picture(image_bgr)
-        height, width = image_bgr.shape[:2]
-        x_scale, y_scale = self._letterbox(image_bgr)
-        found = self._run()
-        corners = found.boxes_px / np.array([x_scale * width, y_scale * height] * 2, np.float32)
-        corners = corners.clip(0.0, 1.0)
+        covered = self.draw(image_bgr)
+        return self.boxes(self.decode(self.infer()), covered)
+
+    def draw(self, image_bgr: NDArray[np.uint8]) -> Covered:
+        """Put a picture into the network's input."""
+        return self._canvas.draw(image_bgr)
+
+    def infer(self) -> Outputs:
+        """Run the network on what was drawn last."""
+        return self._session.run(self._feeds)
+
+    def decode(self, outputs: Outputs) -> Candidates:
+        """What is left of its outputs, in pixels of its input."""
+        wanted = self.manifest.input
+        form = Form(
+            labels=len(self.labels),
+            height_px=wanted.height_px,
+            width_px=wanted.width_px,
+            floor=self.floor,
+            overlap=self.manifest.overlap,
+            activation=self.manifest.activation,
+        )
+        try:
+            return decode(self.family, outputs, form)
+        except FormError as error:
+            remedy = "correct `labels` or `family` in the manifest"
+            raise self._unusable(f"gives {error} in the family {self.family}", remedy) from error
+
+    def boxes(self, found: Candidates, covered: Covered) -> list[Box]:
+        """What was found, as shares of the picture that was drawn, best first."""
+        corners = (found.boxes_px / np.array([*covered] * 2, np.float32)).clip(0.0, 1.0)
         order = np.argsort(-found.scores, kind="stable")
-        return [
-            Box(self.labels[found.classes[i]], float(found.scores[i]), *(float(value) for value in corners[i]))
-            for i in order
-        ]
+        rows = zip(found.classes[order].tolist(), found.scores[order].tolist(), corners[order].tolist(), strict=True)
+        return [Box(self.labels[label], score, *corner) for label, score, corner in rows]
 
-    def _letterbox(self, image: NDArray[np.uint8]) -> tuple[float, float]:
-        """Draw the picture into the canvas; returns the factors it was scaled by, which differ by rounding only."""
-        import cv2
+    def _open(self, options: Options) -> Session:
+        external = self.manifest.external
+        session = open_session(self._path, self._network.sha256, options, external=external)
+        # What the graph leaves open is fixed here, so that memory and constants are laid out once.
+        sides = zip(session.inputs[0].shape, self._canvas.tensor.shape, strict=False)
+        left_open = {side: value for side, value in sides if isinstance(side, str)}
+        if not left_open:
+            return session
+        return open_session(self._path, self._network.sha256, options, external=external, sides=left_open)
 
-        height, width = image.shape[:2]
-        most_rows, most_columns = self._canvas.shape[:2]
-        scale = min(most_rows / height, most_columns / width)
-        rows, columns = max(round(height * scale), 1), max(round(width * scale), 1)
-        if (rows, columns) != self._covered:
-            self._canvas[:] = self.manifest.input.padding
-            self._covered = (rows, columns)
-        # Area averaging where it shrinks much: skipped lines would make small flames flicker.
-        how = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
-        cv2.resize(image, (columns, rows), dst=self._canvas[:rows, :columns], interpolation=how)
-        return columns / width, rows / height
+    def _lay_out(self) -> dict[str, NDArray[Any]]:
+        """What the network is run with: the canvas, and the size for those that ask for it."""
+        first, *others = self._session.inputs
+        wanted, tensor = self.manifest.input, self._canvas.tensor
+        fits = len(first.shape) == 4 and all(
+            not isinstance(side, int) or side == own for side, own in zip(first.shape, tensor.shape, strict=False)
+        )
+        if first.name != wanted.name or first.element != wanted.dtype or not fits:
+            what = f"takes {first}, the manifest says {wanted.name} {wanted.dtype} {tensor.shape}"
+            raise self._unusable(what, "correct `input` in the manifest; `gridwarden model inspect` writes one")
+        feeds: dict[str, NDArray[Any]] = {first.name: tensor}
+        for other in others:
+            if other.element != SIZE_INPUT or other.shape[-1:] != (2,):
+                raise self._unusable(f"wants a second input, {other}", "export it so that it takes a picture alone")
+            feeds[other.name] = np.array([[wanted.width_px, wanted.height_px]], np.int64)
+        return feeds
 
-    def _run(self) -> Candidates:
-        boxes, scores = self._outputs()
-        return decode_anchors(boxes[0], scores[0], floor=self.floor, overlap=self.manifest.overlap)
+    def _check(self, outputs: Outputs) -> None:
+        """Look at what it says of plain grey: a network that cannot answer must not look like a quiet street."""
+        for name, array in outputs.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                what = f"gives numbers that are not finite in {name}"
+                raise self._unusable(what, "its weights are damaged: restore the file")
+        if not self.family:
+            self.family = self._guess(outputs)
+        self.decode(outputs)
 
-    def _outputs(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        shape = self.manifest.input
-        tensor: NDArray[Any] = self._canvas[None]
-        if shape.channels == "rgb":
-            tensor = tensor[..., ::-1]
-        if shape.layout == "nchw":
-            tensor = tensor.transpose(0, 3, 1, 2)
-        if shape.dtype == "float32":
-            tensor = tensor.astype(np.float32) * np.float32(shape.scale)
-        boxes, scores = self._session.run(["boxes", "scores"], {shape.name: np.ascontiguousarray(tensor)})
-        return boxes, scores
-
-    def _read_network(self) -> bytes:
-        remedy = "restore the file, or train it with `gridwarden train`"
+    def _guess(self, outputs: Outputs) -> str:
+        wanted = self.manifest.input
         try:
-            content = self._path.read_bytes()
-        except OSError as error:
-            what = f"the network cannot be read: {error.strerror or error}"
-            raise ConfigError([Problem(self._path, "$", what, remedy)]) from error
-        found = hashlib.sha256(content).hexdigest()
-        if found != self.manifest.sha256:
-            what = f"SHA-256 is {found}, the manifest says {self.manifest.sha256}"
-            raise ConfigError([Problem(self._path, "sha256", what, remedy)])
-        return content
-
-    def _check_network(self) -> None:
-        """Run it once on grey: a network that cannot answer must not look like a quiet street."""
-        labels = len(self.labels)
-        try:
-            boxes, scores = self._outputs()
-        except (*LOAD_ERRORS, ValueError) as error:
-            raise self._unusable(f"it cannot be run: {error}", "correct `input` in the manifest") from error
-        if boxes.ndim != 3 or boxes.shape[2] != 4 or scores.shape != (1, boxes.shape[1], labels):
-            what = f"gives boxes {boxes.shape} and scores {scores.shape} where {labels} labels are named"
-            raise self._unusable(what, "correct `labels` or `family` in the manifest")
-        if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
-            raise self._unusable("gives numbers that are not finite", "its weights are damaged: restore the file")
+            found = guess(
+                outputs,
+                height_px=wanted.height_px,
+                width_px=wanted.width_px,
+                labels=len(self.labels),
+                inputs=len(self._session.inputs),
+            )
+        except FormError as error:
+            raise self._unusable(f"gives {error}", "export it in one of the families of the manifest") from error
+        log.warning("%s: the manifest names no family; guessed %s: %s", self._path, found.family, found.because)
+        return found.family
 
     def _unusable(self, what: str, remedy: str) -> ConfigError:
         return ConfigError([Problem(self._path, "$", what, remedy)])
-
-
-def check_picture(image: NDArray[np.uint8]) -> None:
-    """Refuse what is not a (h, w, 3) uint8 picture.
-
-    Raises:
-        SourceError: says what it is, and what to do.
-    """
-    if not isinstance(image, np.ndarray):
-        raise SourceError(f"a picture must be a NumPy array, this is {type(image).__name__}; was it read at all?")
-    if image.ndim != 3 or image.shape[2] != 3:
-        raise SourceError(f"a picture must be (height, width, 3) BGR, this is {image.shape}; use cv2.cvtColor")
-    if image.dtype != np.uint8:
-        raise SourceError(f"a picture must be uint8, this is {image.dtype}; scale it to 0..255 and convert it")
-    if 0 in image.shape:
-        raise SourceError(f"an empty picture, {image.shape}; the source gave no pixels")
-
-
-def _open(path: Path, content: bytes, threads: int) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    # A spinning thread takes the core that the next process on a small machine waits for.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except LOAD_ERRORS as error:
-        what = f"is no network that ONNX Runtime can open: {error}"
-        raise ConfigError([Problem(path, "$", what, "export it again as ONNX")]) from error

@@ -1,6 +1,6 @@
 """The pictures: read from their tars, decoded once, with what is and is not labelled on each.
 
-Test pictures are read by `evaluate` alone. Nothing here hands one to training, and `test_independence` proves it.
+Test pictures are read by `evaluate` alone. Nothing here hands one to training, and `TestIndependence` proves it.
 """
 
 from __future__ import annotations
@@ -8,20 +8,19 @@ from __future__ import annotations
 import csv
 import hashlib
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.detectors.training.recipes import FIRE_SMOKE, STREET_FILE, Recipe
 from models.errors import SourceError
 
-LABELS = ("fire", "smoke")
-FIRE, SMOKE = range(2)
-TWIN_CORRELATION = 0.9  # of 24x24 grey thumbnails, the measure that separated validation from training
-HELD_OUT_PERCENT = 30
+TWIN_CORRELATION: Final = 0.9  # of 24x24 grey thumbnails, the measure that separated validation from training
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,8 +33,9 @@ class Picture:
         sha256: of the file as it lies in the tar.
         image: (h, w, 3) uint8 BGR.
         boxes: (n, 5) float32, class and x1 y1 x2 y2 in pixels.
-        knows_smoke: whether a smoke box that is missing means that there is no smoke.
+        known: (classes,) bool, whether a box of that class that is missing means that there is none.
         group: run of similar pictures, as the manifest names it.
+        burns: whether there is fire or smoke on it, whatever the network looks for.
     """
 
     name: str
@@ -43,8 +43,13 @@ class Picture:
     sha256: str
     image: NDArray[np.uint8]
     boxes: NDArray[np.float32]
-    knows_smoke: bool
+    known: NDArray[np.bool_]
     group: str = ""
+    burns: bool = False
+
+    def has(self, label: int) -> bool:
+        """Whether a box of the class is drawn on it."""
+        return bool((self.boxes[:, 0] == label).any())
 
 
 def members(tar: Path) -> Iterator[tuple[str, bytes, str]]:
@@ -69,6 +74,14 @@ def to_boxes(text: str, height: int, width: int) -> NDArray[np.float32]:
     return np.concatenate((rows[:, :1], corners * np.array([width, height] * 2, np.float32)), 1).astype(np.float32)
 
 
+def relabel(boxes: NDArray[np.float32], own: Sequence[str], labels: Sequence[str]) -> NDArray[np.float32]:
+    """Boxes numbered by `labels` instead of the set's `own`; those of a label that is not wanted are dropped."""
+    numbers = np.array([labels.index(name) if name in labels else -1 for name in own], np.float32)
+    renamed = boxes.copy()
+    renamed[:, 0] = numbers[boxes[:, 0].astype(int)]
+    return renamed[renamed[:, 0] >= 0]
+
+
 def decode(content: bytes, name: str) -> NDArray[np.uint8]:
     """(h, w, 3) uint8 BGR of a picture file."""
     image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
@@ -83,37 +96,62 @@ def manifest(data: Path, name: str) -> dict[str, dict[str, str]]:
         return {row["file"]: row for row in csv.DictReader(file)}
 
 
-def fire_pictures(data: Path, split: str) -> list[Picture]:
-    """The pictures of `fire_smoke` of one split: train, val, test_cctv or test_neg."""
-    rows = manifest(data, "fire_smoke")
+def fire_pictures(data: Path, split: str, labels: Sequence[str] = FIRE_SMOKE) -> list[Picture]:
+    """The pictures of `fire_smoke` of one split: train, val, test_cctv or test_neg. No street object is boxed there."""
     pictures = []
-    for tar in sorted(data.glob(f"fire_smoke_{split}*.tar")):
-        for name, content, text in members(tar):
-            row, image = rows[name], decode(content, name)
-            pictures.append(
-                Picture(
-                    name=name,
-                    source=row["source"] + ("" if row["smoke_labelled"] != "unknown" else "_unknown"),
-                    sha256=hashlib.sha256(content).hexdigest(),
-                    image=image,
-                    boxes=to_boxes(text, *image.shape[:2]),
-                    knows_smoke=row["smoke_labelled"] in ("yes", "neg"),
-                    group=row["group"],
-                )
-            )
-    if not pictures:
-        raise SourceError(f"{data}: no fire_smoke_{split}*.tar; give the folder of the tars with --data")
+    for name, content, text, row in _rows(data, "fire_smoke", split):
+        labelled = {"fire"} | ({"smoke"} if row["smoke_labelled"] in ("yes", "neg") else set())
+        source = row["source"] + ("_unknown" if row["smoke_labelled"] == "unknown" else "")
+        pictures.append(_picture(name, source, content, (text, FIRE_SMOKE), labels, labelled, row["group"]))
     return pictures
 
 
-def street_pictures(data: Path, split: str) -> list[Picture]:
-    """The pictures of `street` of one split as pictures without fire; their own boxes are not read."""
-    rows = manifest(data, "street")
-    nothing = np.zeros((0, 5), np.float32)
+def street_pictures(data: Path, split: str, labels: Sequence[str] = FIRE_SMOKE) -> list[Picture]:
+    """The pictures of `street` of one split: train, val or test. Nothing burns on them."""
     return [
-        Picture(name, rows[name]["source"], hashlib.sha256(content).hexdigest(), decode(content, name), nothing, True)
-        for name, content, _ in members(data / f"street_{split}.tar")
+        _picture(
+            name,
+            row["source"],
+            content,
+            (text, STREET_FILE),
+            labels,
+            {*FIRE_SMOKE, *row["labelled_classes"].split("|")},
+            row.get("group", ""),
+        )
+        for name, content, text, row in _rows(data, "street", split)
     ]
+
+
+def _rows(data: Path, name: str, split: str) -> Iterator[tuple[str, bytes, str, dict[str, str]]]:
+    rows = manifest(data, name)
+    tars = sorted(data.glob(f"{name}_{split}*.tar"))
+    if not tars:
+        raise SourceError(f"{data}: no {name}_{split}*.tar; give the folder of the tars with --data")
+    for tar in tars:
+        for file, content, text in members(tar):
+            yield file, content, text, rows[file]
+
+
+def _picture(
+    name: str,
+    source: str,
+    content: bytes,
+    drawn: tuple[str, Sequence[str]],
+    labels: Sequence[str],
+    labelled: set[str],
+    group: str,
+) -> Picture:
+    image = decode(content, name)
+    return Picture(
+        name=name,
+        source=source,
+        sha256=hashlib.sha256(content).hexdigest(),
+        image=image,
+        boxes=relabel(to_boxes(drawn[0], *image.shape[:2]), drawn[1], labels),
+        known=np.array([label in labelled for label in labels]),
+        group=group,
+        burns=drawn[1] is FIRE_SMOKE and bool(drawn[0].strip()),
+    )
 
 
 def thumbnails(pictures: list[Picture]) -> NDArray[np.float32]:
@@ -127,7 +165,7 @@ def thumbnails(pictures: list[Picture]) -> NDArray[np.float32]:
     return normal
 
 
-def hold_out(pictures: list[Picture]) -> tuple[list[Picture], list[Picture]]:
+def hold_out(pictures: list[Picture], percent: int) -> tuple[list[Picture], list[Picture]]:
     """Split into (to train on, held out) by hash, near twins always on the same side.
 
     A hash of the single file would put frames of one scene on both sides, and the false positives counted on the held
@@ -146,7 +184,7 @@ def hold_out(pictures: list[Picture]) -> tuple[list[Picture], list[Picture]]:
     keys: dict[int, str] = {}
     for index, picture in enumerate(pictures):
         keys[root(index)] = min(keys.get(root(index), "g"), picture.sha256)
-    is_out = [int(keys[root(i)][:8], 16) % 100 < HELD_OUT_PERCENT for i in range(len(pictures))]
+    is_out = [int(keys[root(i)][:8], 16) % 100 < percent for i in range(len(pictures))]
     return (
         [p for p, out in zip(pictures, is_out, strict=True) if not out],
         [p for p, out in zip(pictures, is_out, strict=True) if out],
@@ -158,7 +196,7 @@ class Corpus:
     """What training may see, and what thresholds are chosen on.
 
     Attributes:
-        fires: training pictures with boxes.
+        fires: training pictures with fire or smoke; none where the network does not look for them.
         streets: training pictures without fire or smoke, also the backgrounds of composites.
         held_out: pictures without fire from the training sources that training never sees, plus `street_val`.
         val: the validation pictures.
@@ -170,17 +208,21 @@ class Corpus:
     val: list[Picture]
 
 
-def load_corpus(data: Path) -> Corpus:
-    """Everything but the test sets."""
-    train = fire_pictures(data, "train")
-    val = fire_pictures(data, "val")
-    fires = [p for p in train if len(p.boxes)]
+def load_corpus(data: Path, recipe: Recipe) -> Corpus:
+    """Everything that a network may learn from or be chosen by: never a picture of a test set."""
+    labels = recipe.labels
+    street_val = street_pictures(data, "val", labels)
+    if not recipe.sees_fire:
+        streets, held_out = hold_out(street_pictures(data, "train", labels), recipe.held_out_percent)
+        return Corpus([], streets, held_out, street_val)
+    train, val = fire_pictures(data, "train", labels), fire_pictures(data, "val", labels)
     seen = {p.sha256 for p in val}
+    quiet = [p for p in train if not p.burns and p.known[: len(FIRE_SMOKE)].all()]
     empty: dict[str, Picture] = {}
-    for picture in [p for p in train if not len(p.boxes) and p.knows_smoke] + street_pictures(data, "train"):
+    for picture in street_pictures(data, "train", labels) + quiet:  # of a picture that both sets have, the boxed one
         if picture.sha256 not in seen:
             empty.setdefault(picture.sha256, picture)
-    streets, held_out = hold_out(list(empty.values()))
+    streets, held_out = hold_out(list(empty.values()), recipe.held_out_percent)
     learnt = {p.sha256 for p in streets} | seen
-    held_out += [p for p in street_pictures(data, "val") if p.sha256 not in learnt]
-    return Corpus(fires, streets, held_out, val)
+    held_out += [p for p in street_val if p.sha256 not in learnt]
+    return Corpus([p for p in train if p.burns], streets, held_out, val + street_val * recipe.sees_streets)

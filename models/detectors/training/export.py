@@ -2,44 +2,45 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from pathlib import Path
 
 import onnx
 import torch
 
-from models.detectors.training.data import LABELS
-from models.detectors.training.network import Exported, Network
-from models.detectors.training.train import SIZE_PX
+from models.detectors.training.network import Exported
+from models.detectors.training.train import load_network
+from models.errors import SourceError
 
-OPSET = 17
+OPSET = 18
 
 
-def export(checkpoint: Path, target: Path) -> str:
-    """Write `target` from the weights in `checkpoint`; returns its SHA-256."""
-    network = Network(len(LABELS))
-    network.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
-    wrapped = Exported(network, SIZE_PX, SIZE_PX).eval()
-    picture = torch.zeros((1, SIZE_PX, SIZE_PX, 3), dtype=torch.uint8)
+def export(checkpoint: Path, labels: tuple[str, ...], size_px: int) -> onnx.ModelProto:
+    """The network of a checkpoint as ONNX.
+
+    Raises:
+        SourceError: it is no checkpoint of ours, or its scores are of other labels.
+    """
+    network, found = load_network(checkpoint)
+    if found != labels:
+        raise SourceError(f"{checkpoint}: sees {', '.join(found)}, not {', '.join(labels)}; give the network's own")
+    wrapped = Exported(network, size_px, size_px).eval()
+    picture = torch.zeros((1, size_px, size_px, 3), dtype=torch.uint8)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    target.parent.mkdir(parents=True, exist_ok=True)
     program = torch.onnx.export(
         wrapped,
         (picture,),
         input_names=["picture"],
         output_names=["boxes", "scores"],
-        opset_version=OPSET + 1,
+        opset_version=OPSET,
         dynamo=True,
         optimize=True,
         verbose=False,
     )
-    model = program.model_proto
+    model: onnx.ModelProto = program.model_proto
     strip(model)
     onnx.checker.check_model(model, full_check=True)
-    content = model.SerializeToString(deterministic=True)
-    target.write_bytes(content)
-    return hashlib.sha256(content).hexdigest()
+    return model
 
 
 def strip(model: onnx.ModelProto) -> None:

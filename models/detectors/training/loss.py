@@ -1,6 +1,8 @@
 """Task-aligned assignment (TOOD, Feng et al. 2021), complete IoU (Zheng et al. 2020) and soft-target cross entropy.
 
-Unlabelled classes are masked: where a picture's source did not draw smoke, no anchor is told that there is none.
+Unlabelled classes are masked: where a picture's source did not draw smoke, no anchor is told that there is none. With
+one exception: what a source did box is known to be that, and nothing else. Without it no picture would ever teach that
+a bin is no three-wheeler, when one source draws the bins and another one the vehicles.
 """
 
 # Where torch is not installed it is Any to the type checker.
@@ -9,6 +11,7 @@ Unlabelled classes are masked: where a picture's source did not draw smoke, no a
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +23,11 @@ TOP_K = 10
 SCORE_POWER, OVERLAP_POWER = 0.5, 6.0
 SMALLEST_PX = 16.0  # a smaller box could fall between the anchors and would never be learnt
 BOX_WEIGHT, SCORE_WEIGHT = 5.0, 1.0
+# The target of the best anchor of a box is its IoU to this power: a small or fuzzy flame that no box fits well must
+# still be told apart from none.
+QUALITY_POWER = 0.5
+# From here on a predicted box means the thing that is boxed there: by complete IoU, or by how much of it lies within.
+SAME_OVERLAP, SAME_PART = 0.4, 0.7
 
 
 def complete_iou(a: Tensor, b: Tensor) -> Tensor:
@@ -41,6 +49,13 @@ def complete_iou(a: Tensor, b: Tensor) -> Tensor:
     return iou - apart / (hull_w**2 + hull_h**2 + eps) - shape * weight
 
 
+def part_within(boxes: Tensor, truth: Tensor) -> Tensor:
+    """(b, m, n) in 0..1: how much of box n lies in true box m."""
+    near, far = boxes[:, None, :, :2], boxes[:, None, :, 2:]
+    common = torch.minimum(far, truth[:, :, None, 2:]) - torch.maximum(near, truth[:, :, None, :2])
+    return common.clamp(0).prod(-1) / ((far - near).prod(-1) + 1e-7)
+
+
 def is_inside(centres: Tensor, boxes: Tensor) -> Tensor:
     """(b, m, n) bool: anchor n lies in box m, grown to `SMALLEST_PX` where it is smaller."""
     middle = (boxes[..., :2] + boxes[..., 2:]) / 2
@@ -48,10 +63,24 @@ def is_inside(centres: Tensor, boxes: Tensor) -> Tensor:
     return ((centres - middle[:, :, None]).abs() < half[:, :, None]).all(-1)
 
 
+class Assigned(NamedTuple):
+    """What each anchor answers for.
+
+    Attributes:
+        scores: (b, n, classes) targets.
+        boxes: (b, n, 4) target boxes in pixels.
+        is_positive: (b, n) bool, whether the anchor answers for a box.
+        meets: (b, n, m) bool, which boxes it answers for, or its own box means in all likelihood.
+    """
+
+    scores: Tensor
+    boxes: Tensor
+    is_positive: Tensor
+    meets: Tensor
+
+
 @torch.no_grad()
-def assign(
-    scores: Tensor, boxes: Tensor, centres: Tensor, truth: Tensor, *, is_real: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def assign(scores: Tensor, boxes: Tensor, centres: Tensor, truth: Tensor, *, is_real: Tensor) -> Assigned:
     """Which anchor answers for which box.
 
     Args:
@@ -60,9 +89,6 @@ def assign(
         centres: (n, 2) of the anchors.
         truth: (b, m, 5) class and box, padded.
         is_real: (b, m) bool, False for padding.
-
-    Returns:
-        Target scores (b, n, classes), target boxes (b, n, 4), and (b, n) bool of the anchors that have one.
     """
     batch, _, classes = scores.shape
     labels, true_boxes = truth[..., 0].long(), truth[..., 1:]
@@ -80,16 +106,22 @@ def assign(
     chosen &= functional.one_hot(owner, truth.shape[1]).transpose(1, 2).bool()
     metric = metric * chosen
     peak = metric.amax(2, keepdim=True)
-    scale = (overlap * chosen).amax(2, keepdim=True) / (peak + 1e-9)
+    scale = (overlap * chosen).amax(2, keepdim=True) ** QUALITY_POWER / (peak + 1e-9)
     soft = (metric * scale).amax(1)
     rows = torch.arange(batch, device=truth.device)[:, None]
     target_scores = functional.one_hot(labels[rows, owner], classes) * soft[..., None]
     target_scores = torch.where(is_positive[..., None], target_scores, 0.0)
-    return target_scores, true_boxes[rows, owner], is_positive
+    meets = (chosen | (overlap > SAME_OVERLAP) | (part_within(boxes, true_boxes) * allowed > SAME_PART)).transpose(1, 2)
+    return Assigned(target_scores, true_boxes[rows, owner], is_positive, meets)
 
 
 def loss(
-    raw: tuple[Tensor, Tensor], grid: tuple[Tensor, Tensor], truth: Tensor, is_real: Tensor, is_labelled: Tensor
+    raw: tuple[Tensor, Tensor],
+    grid: tuple[Tensor, Tensor],
+    truth: Tensor,
+    is_real: Tensor,
+    is_labelled: Tensor,
+    excludes: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Box and score loss, per unit of target score.
 
@@ -99,15 +131,16 @@ def loss(
         truth: (b, m, 5) class and box in pixels, padded.
         is_real: (b, m) bool, False for padding.
         is_labelled: (b, n, classes) 1 where the absence of a class is known, 0 where its loss is masked.
+        excludes: (classes, classes) 1 where a box of the first class is surely none of the second.
     """
     distances, logits = raw
     boxes = to_boxes(distances, *grid)
-    target_scores, target_boxes, is_positive = assign(
-        logits.detach().sigmoid(), boxes.detach(), grid[0], truth, is_real=is_real
-    )
-    total = target_scores.sum().clamp(1)
-    entropy = functional.binary_cross_entropy_with_logits(logits, target_scores, reduction="none")
-    score_loss = (entropy * torch.maximum(is_labelled, (target_scores > 0).float())).sum() / total
-    weight = target_scores.sum(-1)[is_positive]
-    box_loss = ((1 - complete_iou(boxes[is_positive], target_boxes[is_positive])) * weight).sum() / total
+    target = assign(logits.detach().sigmoid(), boxes.detach(), grid[0], truth, is_real=is_real)
+    total = target.scores.sum().clamp(1)
+    entropy = functional.binary_cross_entropy_with_logits(logits, target.scores, reduction="none")
+    ruled_out = target.meets.float() @ excludes[truth[..., 0].long()]
+    counts = is_labelled.bool() | (ruled_out > 0) | (target.scores > 0)
+    score_loss = (entropy * counts).sum() / total
+    weight = target.scores.sum(-1)[target.is_positive]
+    box_loss = ((1 - complete_iou(boxes[target.is_positive], target.boxes[target.is_positive])) * weight).sum() / total
     return BOX_WEIGHT * box_loss, SCORE_WEIGHT * score_loss

@@ -16,7 +16,14 @@ def parse(*words: str) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-@pytest.mark.parametrize(("name", "words"), [("train", ("train", "fire_smoke")), ("eval", ("eval", "fire_smoke"))])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("train", ("train", "fire_smoke")),
+        ("train", ("publish", "fire_smoke", "best.pt")),
+        ("eval", ("eval", "fire_smoke")),
+    ],
+)
 def test_a_command_without_its_extra_names_it(
     name: str, words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

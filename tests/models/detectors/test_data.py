@@ -1,17 +1,18 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
-from models.detectors.training.augment import Sampler, composite, cut_flames
-from models.detectors.training.data import Picture, hold_out, load_corpus, members, to_boxes
-from models.errors import SourceError
+from models.detectors.training.augment import Sampler
+from models.detectors.training.data import Picture, hold_out, load_corpus, members, relabel, to_boxes
+from models.detectors.training.recipes import RECIPES, STREET, STREET_FILE, Recipe, recipe_of
+from models.detectors.training.synthetic import add_fog, add_lamps, add_sunset, add_warm_things, composite, cut_flames
+from models.errors import ConfigError, SourceError
+from tests.models.detectors.tiny_data import street, write_tiny_data
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 needs_data = [
@@ -19,50 +20,17 @@ needs_data = [
     pytest.mark.skipif(not DATA.is_dir(), reason=f"no pictures in {DATA}; lay them beside the checkout"),
 ]
 
-FIRE_HEAD = "file,split,source,source_repo,license,n_fire,n_smoke,width,height,smoke_labelled,group"
-STREET_HEAD = "file,split,source,source_repo,license,labelled_classes,augmented_by_source"
-
-
-def street(seed: int) -> np.ndarray:
-    """A picture of blocks that resembles no other seed's."""
-    blocks = np.random.default_rng(seed).integers(0, 255, (6, 8, 3), np.uint8)
-    return cv2.resize(blocks, (96, 72), interpolation=cv2.INTER_NEAREST)
-
-
-def burning(seed: int) -> np.ndarray:
-    image = street(seed) // 4
-    cv2.ellipse(image, (48, 40), (14, 24), 0, 0, 360, (20, 120, 250), -1)
-    return image
-
-
-def pack(path: Path, pictures: dict[str, tuple[np.ndarray, str]]) -> None:
-    with tarfile.open(path, "w") as archive:
-        for name, (image, text) in pictures.items():
-            jpeg = cv2.imencode(".jpg", image)[1].tobytes()
-            for inner, content in ((f"images/{name}.jpg", jpeg), (f"labels/{name}.txt", text.encode())):
-                member = tarfile.TarInfo(inner)
-                member.size = len(content)
-                archive.addfile(member, io.BytesIO(content))
-
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A tiny data folder whose test tars are no tars: who reads them fails."""
-    fire = "0 .5 .55 .4 .8\n"
-    train = {f"f{i}": (burning(i), fire) for i in range(4)} | {f"n{i}": (street(10 + i), "") for i in range(40)}
-    pack(tmp_path / "fire_smoke_train_0.tar", train)
-    pack(tmp_path / "fire_smoke_val.tar", {"v0": (burning(5), fire), "v1": (street(60), "")})
-    pack(tmp_path / "street_train.tar", {"s0": (street(70), "3 .5 .5 .2 .2\n"), "s1": (street(10), "")})
-    pack(tmp_path / "street_val.tar", {"w0": (street(80), "")})
-    for name in ("fire_smoke_test_cctv", "fire_smoke_test_neg", "street_test"):
-        (tmp_path / f"{name}.tar").write_bytes(b"no training code may open this")
-    rows = [f"f{i}.jpg,train,hiep,r,CC BY 4.0,1,0,96,72,{'yes' if i % 2 else 'unknown'},g" for i in range(4)]
-    rows += [f"n{i}.jpg,train,nepal,r,CC BY 4.0,0,0,96,72,neg,g" for i in range(40)]
-    rows += ["v0.jpg,val,hiep,r,CC BY 4.0,1,0,96,72,yes,g", "v1.jpg,val,nepal,r,CC BY 4.0,0,0,96,72,neg,g"]
-    (tmp_path / "fire_smoke_manifest.csv").write_text("\n".join([FIRE_HEAD, *rows]), encoding="utf-8")
-    rows = [f"{name}.jpg,train,nepal,r,CC BY 4.0,motor_vehicle,0" for name in ("s0", "s1", "w0")]
-    (tmp_path / "street_manifest.csv").write_text("\n".join([STREET_HEAD, *rows]), encoding="utf-8")
-    return tmp_path
+    """A tiny data folder."""
+    return write_tiny_data(tmp_path)
+
+
+@pytest.fixture(params=list(RECIPES))
+def recipe(request: pytest.FixtureRequest) -> Recipe:
+    """Each of the networks."""
+    return RECIPES[request.param]
 
 
 def test_yolo_lines_become_corners_within_the_picture() -> None:
@@ -77,14 +45,37 @@ def test_a_missing_tar_names_the_option(tmp_path: Path) -> None:
 
 
 def test_training_opens_no_test_set_and_holds_streets_out(folder: Path) -> None:
-    corpus = load_corpus(folder)
+    corpus = load_corpus(folder, RECIPES["fire_smoke"])
     learnt = {p.sha256 for p in corpus.fires + corpus.streets}
     unseen = {p.sha256 for p in corpus.held_out + corpus.val}
     assert not learnt & unseen
     assert len(corpus.fires) == 4
     assert len(corpus.streets) + len(corpus.held_out) == 40 + 1 + 1  # the picture that both sets have counts once
     assert len(corpus.held_out) > 1
-    assert [p.knows_smoke for p in sorted(corpus.fires, key=lambda p: p.name)] == [False, True, False, True]
+    assert [p.known.tolist() for p in sorted(corpus.fires, key=lambda p: p.name)] == [[True, False], [True, True]] * 2
+
+
+def test_each_network_gets_the_boxes_and_the_silence_that_its_labels_mean(folder: Path) -> None:
+    streets = load_corpus(folder, RECIPES["street_order"])
+    assert not streets.fires
+    boxed = next(p for p in streets.streets if p.name == "s0.jpg")
+    assert boxed.boxes[:, 0].tolist() == [STREET.index("motor_vehicle")]
+    assert [name for name, known in zip(STREET, boxed.known, strict=True) if known] == ["motor_vehicle", "two_wheeler"]
+    both = load_corpus(folder, RECIPES["trunk"])
+    fire = next(p for p in both.fires if p.name == "f1.jpg")
+    assert fire.burns
+    assert fire.known.tolist() == [True, True, *[False] * 6]
+    assert {p.source for p in both.val} == {"hiep", "nepal"}, "it is judged on both"
+
+
+def test_labels_that_a_network_does_not_know_are_dropped() -> None:
+    boxes = np.array([[6, 0, 0, 9, 9], [3, 1, 1, 5, 5]], np.float32)
+    np.testing.assert_array_equal(relabel(boxes, STREET_FILE, ("fire", "motor_vehicle")), [[1, 1, 1, 5, 5]])
+
+
+def test_a_network_that_nobody_described_is_named() -> None:
+    with pytest.raises(ConfigError, match="use one of fire_smoke, street_order, trunk"):
+        recipe_of("smoke_fire")
 
 
 def test_near_twins_are_never_torn_apart() -> None:
@@ -94,44 +85,68 @@ def test_near_twins_are_never_torn_apart() -> None:
         for gain in (1.0, 0.8):
             image = (street(seed) * gain).astype(np.uint8)
             pictures.append(
-                Picture(f"{seed}", "s", hashlib.sha256(image.tobytes()).hexdigest(), image, nothing, knows_smoke=True)
+                Picture(
+                    f"{seed}", "s", hashlib.sha256(image.tobytes()).hexdigest(), image, nothing, np.ones(2, np.bool_)
+                )
             )
-    kept, out = hold_out(pictures)
+    kept, out = hold_out(pictures, 30)
     assert not {p.name for p in kept} & {p.name for p in out}
     assert 10 < len(out) < 60
 
 
-def test_samples_keep_boxes_inside_and_mask_smoke_where_it_is_not_labelled(folder: Path) -> None:
-    sampler = Sampler(load_corpus(folder))
+def test_samples_keep_boxes_inside_and_mask_smoke_where_it_is_not_labelled(folder: Path, recipe: Recipe) -> None:
+    sampler = Sampler(load_corpus(folder, recipe), recipe)
     masked = 0
     for seed in range(60):
-        image, boxes, knows_smoke = sampler.sample(128, np.random.default_rng(seed), 0.5)
+        image, boxes, known = sampler.sample(128, np.random.default_rng(seed), 0.5)
         assert image.shape == (128, 128, 3)
         assert image.dtype == np.uint8
-        assert knows_smoke.shape == (16, 16)
+        assert known.shape == (16, 16, len(recipe.labels))
         assert (boxes[:, 1:] >= 0).all()
         assert (boxes[:, 1:] <= 128).all()
         assert (boxes[:, 3:] > boxes[:, 1:3]).all()
-        masked += bool((knows_smoke == 0).any())
-    assert 10 < masked < 60
+        masked += not known.all()
+    assert masked > 10
+    unmasked = Sampler(load_corpus(folder, recipe), recipe, frozenset({"masking"}))
+    assert unmasked.sample(64, np.random.default_rng(0), 0)[2].all()
 
 
 def test_a_sample_is_the_same_for_the_same_seed(folder: Path) -> None:
-    sampler = Sampler(load_corpus(folder))
+    recipe = RECIPES["trunk"]
+    sampler = Sampler(load_corpus(folder, recipe), recipe)
     first, second = (sampler.sample(128, np.random.default_rng(9), 0.5) for _ in range(2))
     for a, b in zip(first, second, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_a_composite_boxes_what_it_changed_and_leaves_the_street_alone(folder: Path) -> None:
-    corpus = load_corpus(folder)
-    flames = cut_flames(corpus.fires)
+    recipe = RECIPES["fire_smoke"]
+    corpus = load_corpus(folder, recipe)
+    flames = cut_flames(corpus.fires, 0)
     assert len(flames) == 4
-    before = corpus.streets[0].image.copy()
-    made = composite(corpus.streets[0], flames, np.random.default_rng(2))
-    np.testing.assert_array_equal(corpus.streets[0].image, before)
-    assert 1 <= len(made.boxes) <= 3
-    assert made.knows_smoke
+    street = corpus.streets[0]
+    before = street.image.copy()
+    seen = set()
+    for seed in range(40):
+        made = composite(street, flames, recipe.labels, np.random.default_rng(seed))
+        seen |= set(made.boxes[:, 0].tolist())
+        changed = np.abs(made.image.astype(int) - before).sum(2) > 0
+        for _, *corners in made.boxes:
+            x1, y1, x2, y2 = (int(v) for v in corners)
+            assert 0 <= x1 < x2 <= 96
+            assert 0 <= y1 < y2 <= 72
+            assert changed[y1:y2, x1:x2].any()
+        assert made.known.all()
+    np.testing.assert_array_equal(street.image, before)
+    assert seen == {0.0, 1.0}, "flames and smoke"
+
+
+@pytest.mark.parametrize("add", [add_fog, add_lamps, add_sunset, add_warm_things])
+def test_what_is_mistaken_for_fire_changes_a_picture_wherever_it_lands(add: Callable[..., None]) -> None:
+    for seed in range(20):
+        image = street(3)
+        add(image, np.random.default_rng(seed))
+        assert (image != street(3)).any()
 
 
 @pytest.fixture(scope="module")

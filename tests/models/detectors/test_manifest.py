@@ -1,24 +1,11 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from models.detectors.card import figures, with_figures
-from models.detectors.manifest import (
-    ZOO,
-    Clip,
-    Manifest,
-    Reading,
-    Score,
-    Source,
-    Threshold,
-    read_manifest,
-    thresholds_of,
-)
+from models.detectors.manifest import Manifest, Score, Source, Threshold, Variant, read_manifest
 from models.detectors.training.toml import to_toml
 from models.errors import ConfigError
 
@@ -33,20 +20,22 @@ FULL = Manifest(
     thresholds={"fire": Threshold(hint=0.25, alarm=0.5), "smoke": Threshold(hint=0.5, alarm=0.75)},
     parameters=12,
     sources=(Source(name="s", repository='quoted "name" é', licence="CC BY 4.0", pictures=3),),
-    splits={"val": "validation"},
     scores=(
         Score(
-            split="val", label="fire", pictures=9, with_it=4, boxes=5, ap50_95=0.1, ap50=0.5, ap30=0.625, hit_ap=0.75
+            precision="fp32",
+            split="val",
+            label="fire",
+            pictures=9,
+            with_it=4,
+            boxes=5,
+            ap50_95=0.1,
+            ap50=0.5,
+            ap30=0.625,
+            hit_ap=0.75,
+            ap50_interval=(0.4, 0.6),
         ),
     ),
-    readings=(
-        Reading(split="test", label="fire", point="hint", truth="absent", seen=2, pictures=76),
-        Reading(split="test", label="fire", point="alarm", truth="absent", seen=1, pictures=76),
-    ),
-    clips=(
-        Clip(clip="pan", label="fire", point="hint", fps=4.0, seconds=1.5),
-        Clip(clip="pan", label="fire", point="alarm", fps=4.0),
-    ),
+    int8=Variant(file="own.int8.onnx", sha256="1" * 64),
 )
 
 
@@ -94,36 +83,8 @@ def test_labels_and_thresholds_must_agree(tmp_path: Path) -> None:
         read_manifest(path)
 
 
-def test_a_card_is_rendered_between_its_marks_only() -> None:
-    card = f"before\n{with_marks('old')}\nafter\n"
-    new = with_figures(card, FULL)
-    assert new.startswith("before\n")
-    assert new.endswith("\nafter\n")
-    assert "old" not in new
-    assert "| pan | fire | 1.5 | never |" in new
-    assert "| test | all | fire | absent | 76 | 2 | 1 |" in new
-    assert with_figures(new, FULL) == new
-
-
-def with_marks(text: str) -> str:
-    from models.detectors.card import BEGIN, END
-
-    return f"{BEGIN}\n{text}\n{END}"
-
-
-def test_the_shipped_card_says_what_the_shipped_manifest_says() -> None:
-    card = (ZOO / "fire_smoke.md").read_text(encoding="utf-8")
-    assert figures(read_manifest("fire_smoke")) in card
-
-
-def test_the_shipped_points_stand_above_what_the_edge_drops() -> None:
-    for hint, alarm in thresholds_of("fire_smoke").values():
-        assert 0.17 < hint < alarm < 0.95
-
-
-def test_reading_thresholds_loads_neither_network_nor_opencv() -> None:
-    program = (
-        "import sys; from models.detectors import thresholds_of; thresholds_of('fire_smoke');"
-        "sys.exit(bool({'cv2', 'onnxruntime', 'torch'} & set(sys.modules)))"
-    )
-    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == 0
+def test_integers_by_default_must_be_there(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text(to_toml(msgspec.structs.replace(FULL, int8=None, precision="int8")), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"precision: there is no int8 network; name it under \[int8\]"):
+        read_manifest(path)

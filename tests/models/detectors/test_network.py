@@ -9,7 +9,18 @@ torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
 from models.detectors.training import loss as losses  # noqa: E402
 from models.detectors.training.network import Exported, Network, anchors, to_boxes  # noqa: E402
-from models.detectors.training.train import Plan, collate, labelled_anchors  # noqa: E402
+from models.detectors.training.recipes import RECIPES  # noqa: E402
+from models.detectors.training.train import (  # noqa: E402
+    Plan,
+    Run,
+    collate,
+    exclusions,
+    labelled_anchors,
+    load_network,
+    scheduled,
+    start_from,
+)
+from models.errors import SourceError  # noqa: E402
 
 
 def test_the_network_is_as_small_as_it_should_be() -> None:
@@ -39,29 +50,35 @@ def test_complete_iou_of_equal_boxes_is_one_and_of_far_ones_below_nought() -> No
     assert losses.complete_iou(a, a + 100).item() < -0.5
 
 
+def test_a_part_of_a_thing_lies_within_it_and_the_whole_scene_does_not() -> None:
+    boxes = torch.tensor([[[0.0, 0, 4, 4], [2, 2, 6, 6], [0, 0, 80, 80]]])
+    assert losses.part_within(boxes, torch.tensor([[[0.0, 0, 4, 8]]]))[0, 0].tolist() == pytest.approx([1, 0.5, 0.005])
+
+
 def test_a_box_smaller_than_the_grid_still_has_anchors() -> None:
     centres, _ = anchors(64, 64)
     tiny = torch.tensor([[[0.0, 8, 8, 10, 10]]])
     scores, boxes = torch.full((1, len(centres), 2), 0.01), torch.zeros(1, len(centres), 4)
-    target, _, is_positive = losses.assign(scores, boxes, centres, tiny, is_real=torch.ones(1, 1, dtype=torch.bool))
-    assert is_positive.any()
-    assert target.shape == scores.shape
+    target = losses.assign(scores, boxes, centres, tiny, is_real=torch.ones(1, 1, dtype=torch.bool))
+    assert target.is_positive.any()
+    assert target.scores.shape == scores.shape
 
 
 def test_padding_answers_for_nothing() -> None:
     centres, _ = anchors(64, 64)
     truth = torch.tensor([[[0.0, 0, 0, 64, 64]]])
     scores, boxes = torch.full((1, len(centres), 2), 0.5), truth[:, :, 1:].expand(1, len(centres), 4)
-    *_, is_positive = losses.assign(scores, boxes, centres, truth, is_real=torch.zeros(1, 1, dtype=torch.bool))
-    assert not is_positive.any()
+    target = losses.assign(scores, boxes, centres, truth, is_real=torch.zeros(1, 1, dtype=torch.bool))
+    assert not target.is_positive.any()
 
 
 def gradient_of_smoke(knows_smoke: float) -> float:
     grid = anchors(64, 64)
     logits = torch.zeros(1, len(grid[0]), 2, requires_grad=True)
-    known = labelled_anchors(torch.full((1, 8, 8), knows_smoke))
+    known = labelled_anchors(torch.tensor([1.0, knows_smoke]).expand(1, 8, 8, 2))
     nothing = torch.zeros(1, 1, 5), torch.zeros(1, 1, dtype=torch.bool)
-    box, score = losses.loss((torch.zeros(1, len(grid[0]), 4), logits), grid, *nothing, known)
+    excludes = exclusions(RECIPES["fire_smoke"])
+    box, score = losses.loss((torch.zeros(1, len(grid[0]), 4), logits), grid, *nothing, known, excludes)
     (box + score).backward()
     assert logits.grad[..., 0].abs().min() > 0, "fire is labelled everywhere"
     return float(logits.grad[..., 1].abs().sum())
@@ -72,15 +89,45 @@ def test_smoke_is_not_learnt_to_be_background_where_nobody_labelled_it() -> None
     assert gradient_of_smoke(1.0) > 0
 
 
+def test_a_bin_is_known_to_be_no_vehicle_where_nobody_labelled_vehicles() -> None:
+    recipe = RECIPES["street_order"]
+    bin_, vehicle = recipe.labels.index("garbage_bin"), recipe.labels.index("motor_vehicle")
+    grid = anchors(64, 64)
+    logits = torch.zeros(1, len(grid[0]), len(recipe.labels), requires_grad=True)
+    nothing_is_labelled = torch.zeros(1, len(grid[0]), len(recipe.labels))
+    truth = torch.tensor([[[float(bin_), 8, 8, 24, 24]]])
+    box, score = losses.loss(
+        (torch.zeros(1, len(grid[0]), 4), logits),
+        grid,
+        truth,
+        torch.ones(1, 1, dtype=torch.bool),
+        nothing_is_labelled,
+        exclusions(recipe),
+    )
+    (box + score).backward()
+    pushed = logits.grad[0, :, vehicle] > 0
+    assert pushed.any(), "at the bin"
+    far = (grid[0] > 40).all(1)
+    assert not pushed[far].any(), "elsewhere a vehicle may stand"
+
+
+def test_fire_and_smoke_may_be_in_one_box_and_nothing_else_may() -> None:
+    recipe = RECIPES["trunk"]
+    table = exclusions(recipe)
+    fire, smoke = recipe.labels.index("fire"), recipe.labels.index("smoke")
+    assert table[fire, smoke] == table[smoke, fire] == 0
+    assert table.sum() == len(recipe.labels) * (len(recipe.labels) - 1) - 2
+
+
 def test_one_unlabelled_cell_masks_the_coarse_anchors_above_it() -> None:
-    flags = torch.ones(1, 8, 8)
-    flags[0, 0, 0] = 0
+    flags = torch.ones(1, 8, 8, 2)
+    flags[0, 0, 0, 1] = 0
     known = labelled_anchors(flags)[0, :, 1]
     assert (known == 0).nonzero().flatten().tolist() == [0, 64, 80]
 
 
 def test_a_batch_is_padded_and_says_so() -> None:
-    image, cells = np.zeros((64, 64, 3), np.uint8), np.ones((8, 8), np.float32)
+    image, cells = np.zeros((64, 64, 3), np.uint8), np.ones((8, 8, 2), np.bool_)
     two = np.ones((2, 5), np.float32)
     images, truth, is_real, _ = collate([(image, two, cells), (image, two[:0], cells)])
     assert images.shape == (2, 64, 64, 3)
@@ -94,21 +141,39 @@ def test_a_budget_is_used_by_time_or_by_pictures_whichever_is_first() -> None:
     assert Plan(minutes=0, pictures=100).progress(10**9, 10) == 0.1
 
 
-def test_an_exported_file_answers_as_the_network_does(tmp_path: Path) -> None:
-    pytest.importorskip("onnxscript", reason="export needs the extra `train`")
-    import onnxruntime
+def test_the_rate_rises_holds_and_falls() -> None:
+    plan = Plan(rate=1.0, warmup_steps=10, hold_share=0.5)
+    assert plan.rate_at(0.0, 0) == pytest.approx(0.1)
+    assert plan.rate_at(0.5, 100) == pytest.approx(1.0)
+    assert plan.rate_at(0.75, 100) == pytest.approx(0.505)
+    assert plan.rate_at(1.0, 100) == pytest.approx(0.01)
 
-    from models.detectors.training.export import export
-    from models.detectors.training.train import SIZE_PX
 
-    torch.manual_seed(0)
-    network = Network(2).eval()
-    torch.save(network.state_dict(), tmp_path / "weights.pt")
-    export(tmp_path / "weights.pt", tmp_path / "net.onnx")
-    picture = np.random.default_rng(0).integers(0, 256, (1, SIZE_PX, SIZE_PX, 3), np.uint8)
-    session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
-    boxes, scores = session.run(["boxes", "scores"], {"picture": picture})
-    with torch.inference_mode():
-        expected = Exported(network, SIZE_PX, SIZE_PX).eval()(torch.from_numpy(picture))
-    np.testing.assert_allclose(boxes, expected[0].numpy(), atol=1e-2)
-    np.testing.assert_allclose(scores, expected[1].numpy(), atol=1e-5)
+def test_a_trunk_never_falls_and_what_starts_from_it_falls_at_once(tmp_path: Path) -> None:
+    assert scheduled(Plan(), RECIPES["trunk"]).rate_at(1.0, 10**6) == Plan().rate
+    assert scheduled(Plan(), RECIPES["fire_smoke"]).hold_share > 0
+    assert scheduled(Plan(start=tmp_path), RECIPES["fire_smoke"]).hold_share == 0
+
+
+def test_a_run_goes_on_where_it_ended_and_another_network_can_start_from_it(tmp_path: Path) -> None:
+    run = Run(RECIPES["trunk"], Plan(), tmp_path, torch.device("cpu"))
+    run.history, run.epoch, run.steps = [{"epoch": 0, "box": 1.0, "score": 1.0, "fitness": 0.1}], 1, 250
+    run.save()
+    again = Run(RECIPES["trunk"], Plan(seed=1), tmp_path, torch.device("cpu"))
+    again.resume()
+    assert (again.epoch, again.steps, again.history) == (1, 250, run.history)
+    trained, labels = load_network(tmp_path / "best.pt")
+    assert labels == RECIPES["trunk"].labels
+    street = Network(6)
+    start_from(street, RECIPES["street_order"].labels, tmp_path / "best.pt")
+    mine, theirs = street.state_dict(), trained.state_dict()
+    assert torch.equal(mine["stem.0.0.weight"], theirs["stem.0.0.weight"])
+    assert torch.equal(mine["heads.0.score.1.weight"], theirs["heads.0.score.1.weight"][2:])
+    assert (tmp_path / "curves.png").stat().st_size > 1000
+
+
+def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path) -> None:
+    torch.save({"weights": 1}, tmp_path / "other.pt")
+    for name in ("other.pt", "missing.pt"):
+        with pytest.raises(SourceError, match=name):
+            load_network(tmp_path / name)

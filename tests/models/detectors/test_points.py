@@ -6,9 +6,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.detectors.decode import Candidates
-from models.detectors.manifest import Manifest, Threshold
+from models.detectors.evaluation.gate import Sighting
+from models.detectors.evaluation.points import (
+    FALSE_SHARE,
+    LEAST_QUIET,
+    bound_false,
+    choose_gate,
+    quiet_threshold,
+    readings,
+    right_threshold,
+)
+from models.detectors.manifest import Gate, Manifest, Threshold
 from models.detectors.training.data import Picture
-from models.detectors.training.points import bound_false, choose_thresholds, pan, readings, seconds_to
+from models.errors import SourceError
 
 
 def seen(*scores: tuple[int, float]) -> Candidates:
@@ -21,7 +31,11 @@ def seen(*scores: tuple[int, float]) -> Candidates:
 
 def picture(*labels: int, knows_smoke: bool = True, source: str = "s") -> Picture:
     boxes = np.array([(label, 0, 0, 5, 5) for label in labels], np.float32).reshape(-1, 5)
-    return Picture("p.jpg", source, "", np.zeros((9, 9, 3), np.uint8), boxes, knows_smoke)
+    return Picture("p.jpg", source, "", np.zeros((9, 9, 3), np.uint8), boxes, np.array([True, knows_smoke]))
+
+
+def pan(*scores: float) -> Sighting:
+    return Sighting(np.arange(len(scores)) / 2, np.array(scores), np.full(len(scores), 0.1))
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=60), st.floats(0, 1))
@@ -32,43 +46,41 @@ def test_a_point_bounds_the_false_pictures_and_is_the_lowest_that_does(scores: l
     assert lower < 0 or sum(score >= lower for score in scores) > share * len(scores)
 
 
-def test_points_follow_the_third_best_frame_of_each_pan() -> None:
-    rng = np.random.default_rng(3)
-    # Two frames of each pan are certain; only a third makes an event.
-    pans = [
-        [seen((0, 0.99)), seen((0, 0.99)), *(seen((0, s), (1, s / 2)) for s in 0.9 * rng.random(3))]
-        for _ in range(2_000)
-    ]
-    thirds = np.sort([max(float(frame.scores[0]) for frame in frames[2:]) for frames in pans])[::-1]
-    chosen = choose_thresholds(pans)
-    assert chosen["fire"].hint == pytest.approx(thirds[100], abs=0.0011)
-    assert chosen["fire"].alarm == pytest.approx(thirds[20], abs=0.0011)
-    assert chosen["smoke"].hint <= chosen["smoke"].alarm < 0.5
+def test_points_bound_the_share_of_quiet_pictures() -> None:
+    scores = np.random.default_rng(3).random(2 * LEAST_QUIET)
+    threshold = quiet_threshold(scores)
+    for point, share in FALSE_SHARE.items():
+        assert (scores >= getattr(threshold, point)).mean() == pytest.approx(share, abs=1e-3)
 
 
-def test_a_pan_goes_from_one_edge_to_the_other() -> None:
-    image = np.zeros((40, 80, 3), np.uint8)
-    image[:, :, 0] = np.arange(80)
-    frames = list(pan(image))
-    assert {frame.shape for frame in frames} == {(30, 60, 3)}
-    assert frames[0][0, 0, 0] == 0
-    assert frames[-1][0, -1, 0] == 79
-    assert len(list(pan(image[:1, :1]))) == len(frames)
+def test_points_of_too_few_quiet_pictures_are_refused() -> None:
+    with pytest.raises(SourceError, match=r"999 quiet pictures; 1000 are needed"):
+        quiet_threshold(np.zeros(LEAST_QUIET - 1))
 
 
-@pytest.mark.parametrize(
-    ("scores", "expected"),
-    [
-        ([0.9, 0.9, 0.9], 2.0),
-        ([0.9, 0.1, 0.9, 0.1, 0.9], 4.0),
-        ([0.9, 0.9], None),
-        ([], None),
-        ([0.9] + [0.0] * 9 + [0.9] + [0.0] + [0.9], None),
-        ([0.9] + [0.0] * 8 + [0.9, 0.9], 10.0),
-    ],
-)
-def test_three_hits_must_fall_within_ten_seconds(scores: list[float], expected: float | None) -> None:
-    assert seconds_to([float(second) for second in range(len(scores))], scores, 0.5) == expected
+def test_points_of_street_things_bound_the_wrong_detections() -> None:
+    scores = np.linspace(1, 0.01, 100)
+    is_right = scores > 0.5
+    threshold = right_threshold(scores, is_right)
+    assert is_right[scores >= threshold.alarm].mean() >= 0.9
+    assert is_right[scores >= threshold.hint].mean() >= 0.6
+    assert is_right[scores >= threshold.hint - 0.03].mean() < 0.6
+
+
+def test_points_of_a_label_that_was_never_right_are_out_of_reach() -> None:
+    assert right_threshold(np.array([0.9, 0.5]), np.array([False, False])) == Threshold(hint=1.0, alarm=1.0)
+    assert right_threshold(np.zeros(0), np.zeros(0, np.bool_)) == Threshold(hint=1.0, alarm=1.0)
+
+
+def test_the_gate_that_ships_stays_unless_another_halves_the_false_events() -> None:
+    threshold = Threshold(hint=0.5, alarm=0.9)
+    lit = [pan(*[0.9] * 16)] * 4
+    assert choose_gate([[pan(*[0.1] * 16)] * 4], [lit], [threshold]) == Gate()
+    flashes = [pan(0.9, 0.9, 0.9, *[0.0] * 13)] * 4
+    assert choose_gate([flashes], [lit], [threshold]) == Gate(min_hits=4)
+    # Whatever four hits spare, they are no gain where fires are found seconds later for it.
+    slow = [pan(*[0.9, 0.0, 0.0, 0.0] * 4)] * 4
+    assert choose_gate([flashes], [slow], [threshold]) == Gate()
 
 
 def test_a_class_is_read_only_where_it_is_labelled() -> None:
@@ -85,12 +97,14 @@ def test_a_class_is_read_only_where_it_is_labelled() -> None:
     pictures = [picture(0, knows_smoke=False), picture(1), picture(source="t")]
     found = [seen((0, 0.5), (1, 0.9)), seen((0, 0.4), (1, 0.7)), seen((1, 0.2))]
     rows = {
-        (row.label, row.source, row.truth, row.point): (row.seen, row.pictures)
-        for row in readings(manifest, "test_neg", pictures, found)
+        (row.label, row.source, row.truth): (row.pictures, row.hint, row.alarm)
+        for row in readings(manifest, "fp32", "test_neg", pictures, found)
     }
-    assert rows["fire", "all", "present", "hint"] == (1, 1)
-    assert rows["fire", "all", "present", "alarm"] == (0, 1)
-    assert rows["fire", "all", "absent", "hint"] == (1, 2)
-    assert rows["smoke", "all", "present", "alarm"] == (1, 1)
-    assert rows["smoke", "all", "absent", "hint"] == (0, 1)
-    assert rows["fire", "t", "absent", "hint"] == (0, 1)
+    assert rows["fire", "all", "present"] == (1, 1, 0)
+    assert rows["fire", "all", "absent"] == (2, 1, 0)
+    assert rows["smoke", "all", "present"] == (1, 1, 1)
+    assert rows["smoke", "all", "absent"] == (1, 0, 0)
+    assert rows["fire", "t", "absent"] == (1, 0, 0)
+    one_source = list(readings(manifest, "fp32", "val", pictures, found))
+    assert {row.source for row in one_source} == {"all"}
+    assert all(0 <= row.hint_bounds[0] <= row.hint / row.pictures <= row.hint_bounds[1] <= 1 for row in one_source)

@@ -1,0 +1,76 @@
+"""What each part of the method is worth: the same short run without it, more than one seed each, finished runs kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from models.detectors.card import table
+from models.detectors.training.data import load_corpus
+from models.detectors.training.recipes import PARTS, Part, Recipe
+from models.detectors.training.train import Plan, scheduled, train
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """The conditions that all runs of an ablation share.
+
+    Attributes:
+        data: folder of the picture tars.
+        out: where each run lies, under `<part>-<seed>`.
+        size_px: of the input, in training and validation.
+        epochs: passes over as many pictures as the training set has.
+    """
+
+    recipe: Recipe
+    data: Path
+    out: Path
+    size_px: int = 256
+    epochs: int = 12
+    threads: int = 2
+
+
+def ablate(study: Study, seeds: Iterable[int]) -> str:
+    """Train the whole method and each one with a part left out; returns the table. Finished runs are only read."""
+    seeds = list(seeds)
+    corpus = load_corpus(study.data, study.recipe)
+    epoch_pictures = (len(corpus.fires) + len(corpus.streets)) // Plan().batch * Plan().batch
+    histories = {part: [run(study, part, seed, epoch_pictures) for seed in seeds] for part in (None, *PARTS)}
+    return compare({name or "everything": rows for name, rows in histories.items()})
+
+
+def run(study: Study, part: Part | None, seed: int, epoch_pictures: int) -> dict[str, float]:
+    """The best epoch of one run, trained if it is not finished."""
+    out = study.out / f"{part or 'everything'}-{seed}"
+    recipe = replace(study.recipe, size_px=study.size_px)
+    plan = Plan(
+        minutes=0,
+        pictures=study.epochs * epoch_pictures,
+        epoch_pictures=epoch_pictures,
+        threads=study.threads,
+        seed=seed,
+        without=frozenset({part} if part else ()),
+    )
+    train(recipe, study.data, out, scheduled(plan, recipe), resume=True)
+    history: list[dict[str, float]] = json.loads((out / "history.json").read_text(encoding="utf-8"))
+    return max(history, key=lambda row: row["fitness"])
+
+
+def compare(best: dict[str, Sequence[dict[str, float]]]) -> str:
+    """Mean and, in brackets, lowest to highest of each figure over the seeds, as a Markdown table."""
+    first = next(iter(best.values()))[0]
+    figures = [name for name in first if name.startswith(("ap50", "recall", "fitness"))]
+
+    def cell(rows: Sequence[dict[str, float]], figure: str) -> str:
+        values = [row[figure] for row in rows]
+        return f"{np.mean(values):.3f} ({min(values):.3f}-{max(values):.3f})"
+
+    lines = [
+        (name if name == "everything" else f"without {name}", *(cell(rows, figure) for figure in figures))
+        for name, rows in best.items()
+    ]
+    return table(("run", *figures), lines)

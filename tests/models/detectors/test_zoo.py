@@ -1,0 +1,111 @@
+"""What ships: networks, manifest, scores, card and README say the same, and whoever has the pictures can check it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.detectors import load, read_manifest, thresholds_of
+from models.detectors.card import figures, summary
+from models.detectors.manifest import ZOO, Manifest
+from models.detectors.report import Report, SeenBox, check_points, read_report, report_path
+
+ROOT = Path(__file__).parents[3]
+DATA = ROOT.parent / "shared" / "data"
+SHIPPED = sorted(path.stem for path in ZOO.glob("*.toml"))
+MOST_LOST = 0.01
+
+
+def shipped(name: str) -> tuple[Manifest, Report]:
+    report = read_report(report_path(ZOO / f"{name}.toml"))
+    assert report is not None
+    return read_manifest(name), report
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_scores_are_those_of_the_networks_and_points_that_ship(name: str) -> None:
+    manifest, report = shipped(name)
+    check_points(manifest, ZOO / f"{name}.toml", report)
+    assert manifest.points_sha256 == manifest.seal == report.points_sha256
+    assert (manifest.version, manifest.scores) == (report.version, report.scores)
+    for precision in manifest.precisions:
+        network = manifest.network(precision)
+        assert hashlib.sha256((ZOO / network.file).read_bytes()).hexdigest() == network.sha256
+        assert report.networks[precision] == network.sha256
+    assert len(report.pictures) == 50
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_card_says_what_was_measured(name: str) -> None:
+    manifest, report = shipped(name)
+    card = (ZOO / f"{name}.md").read_text(encoding="utf-8")
+    assert figures(manifest, report) in card
+    assert "ccuracy and speed on the Pi not measured" in card
+
+
+def test_the_readme_says_what_was_measured() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    missing = [line for line in summary(shipped(name)[1] for name in SHIPPED).splitlines() if line not in readme]
+    assert missing == [], "paste what models.detectors.card.summary renders"
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_integers_are_opened_by_default_only_where_they_lose_little(name: str) -> None:
+    manifest, report = shipped(name)
+    ap50 = {(score.split, score.label, score.precision): score.ap50 for score in report.scores}
+    if manifest.precision == "int8":
+        for (split, label, precision), value in ap50.items():
+            assert precision == "fp32" or ap50[split, label, "fp32"] - value <= MOST_LOST + 1e-9, (split, label)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_shipped_points_stand_above_what_the_edge_drops(name: str) -> None:
+    for label, (hint, alarm) in thresholds_of(name).items():
+        assert 0.17 < hint <= alarm < 1, label
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_no_foreign_detection_is_left_unseen(name: str) -> None:
+    assert [row for row in shipped(name)[1].foreign if row.verdict == "not looked at"] == []
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", SHIPPED)
+def test_whoever_has_the_pictures_sees_the_same_on_fifty_of_them(name: str) -> None:
+    if not DATA.is_dir():
+        pytest.skip(f"the pictures are not beside the checkout: {DATA} is missing")
+    _, report = shipped(name)
+    detector = load(name, precision="fp32")
+    left = dict(report.pictures)
+    for sha256, image in images():
+        if sha256 in left:
+            assert_alike(
+                left.pop(sha256),
+                [SeenBox(b.label, b.confidence, b.x1, b.y1, b.x2, b.y2) for b in detector.detect(image)],
+            )
+    assert left == {}
+
+
+def images() -> Iterator[tuple[str, np.ndarray]]:
+    from models.detectors.training.data import decode, members
+
+    for tar in sorted([*DATA.glob("*val.tar"), *DATA.glob("*test*.tar")]):
+        for name, content, _ in members(tar):
+            yield hashlib.sha256(content).hexdigest(), decode(content, name)
+
+
+def assert_alike(before: tuple[SeenBox, ...], now: list[SeenBox]) -> None:
+    """Box by box, to a thousandth; one that stands at the floor of what was kept may come or go."""
+    for seen, others in ((before, now), (now, before)):
+        for box in seen:
+            gaps = [gap(box, other) for other in others if other.label == box.label]
+            assert min(gaps, default=1.0) <= 1e-3 or box.confidence < 0.052, box
+
+
+def gap(box: SeenBox, other: SeenBox) -> float:
+    sides = ("confidence", "x1", "y1", "x2", "y2")
+    return max(abs(float(getattr(box, side)) - float(getattr(other, side))) for side in sides)
