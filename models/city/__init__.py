@@ -9,15 +9,17 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
-from models import catalogue, thresholds
-from models.city import ground, roster
-from models.city.writing import people_toml, settings_toml
+from models import cases, thresholds
+from models.city import ground, roster, template
+from models.city.template import MAX_CELLS, MIN_CELLS, Template, load
+from models.city.trial import cases as cases_of
+from models.city.writing import cases_toml, catalogue_toml, people_files, settings_toml
 from models.errors import ConfigError, Problem
 from models.people import People
 from models.places import DeviceKind, Places
 from models.places.geojson import dump
 
-MIN_UNITS, MAX_UNITS = 4, 100_000
+MIN_UNITS, MAX_UNITS = MIN_CELLS, MAX_CELLS
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,20 +28,34 @@ class City:
 
     places: Places
     people: People
+    template: Template
 
 
-def generate(units: int, seed: int = 0) -> City:
-    """Give a city of `units` base cells.
+def generate(
+    units: int | None = None, seed: int = 0, *, template: str = template.DEFAULT, officers: int | None = None
+) -> City:
+    """Give a city.
+
+    Args:
+        units: base cells; None: as many as the template says.
+        seed: another seed, another city.
+        template: the name of one that ships, or a file of your own.
+        officers: so many persons exactly; None: every building and shop has a chief.
 
     Raises:
-        ConfigError: `units` is not in `MIN_UNITS` to `MAX_UNITS`.
+        ConfigError: `units` is not in `MIN_UNITS` to `MAX_UNITS`, `officers` do not fit, or there is no such template.
     """
+    model = load(template)
+    units = model.ground.cells if units is None else units
     if not MIN_UNITS <= units <= MAX_UNITS:
         what, remedy = f"{units} units make no city", f"ask for {MIN_UNITS} to {MAX_UNITS:,}"
         raise ConfigError([Problem("command line", "--units", what, remedy)])
     rng = random.Random(seed)
-    places = ground.build(units, rng)
-    return City(places, roster.build(places, rng))
+    places = ground.build(units, model.ground, rng)
+    try:
+        return City(places, roster.build(places, model, rng, officers=officers), model)
+    except ValueError as exc:
+        raise ConfigError([Problem("command line", "--officers", str(exc), "choose a number in between")]) from exc
 
 
 def files(city: City) -> dict[str, bytes]:
@@ -48,9 +64,10 @@ def files(city: City) -> dict[str, bytes]:
     return {
         "gridwarden.toml": settings_toml(city.places),
         "places.geojson": dump(city.places),
-        "people.toml": people_toml(city.people),
-        "catalogue.toml": catalogue.DEFAULT.read_bytes(),
+        **people_files(city.people, city.template),
+        "catalogue.toml": catalogue_toml(city.template, city.places),
         "thresholds.toml": thresholds.DEFAULT.read_bytes(),
+        cases.FILE: cases_toml(cases_of(city.places)),
         **{f"readings/{sensor}.jsonl": b"" for sensor in sensors},
     }
 

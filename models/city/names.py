@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+from collections.abc import Iterator
 
 
 def _pairs(words: str) -> tuple[tuple[str, str], ...]:
@@ -42,12 +44,14 @@ def numeral(number: int) -> str:
     return head + (DIGITS[ones] if ones or not tens else "")
 
 
-def person_names(count: int, rng: random.Random) -> list[tuple[str, str]]:
-    """Draw names with their pinyin; all different up to 21,600."""
+def person_names(rng: random.Random) -> Iterator[tuple[str, str]]:
+    """Yield names with their pinyin for ever; the first 21,600 are all different."""
     kinds = len(SYLLABLES)
     total = len(SURNAMES) * kinds * kinds
-    drawn = rng.sample(range(total), count) if count <= total else rng.choices(range(total), k=count)
-    return [_person_name(n // (kinds * kinds), n // kinds % kinds, n % kinds) for n in drawn]
+    start, step = rng.randrange(total), 7_919  # a prime that does not divide the total: every name comes up once
+    for index in itertools.count():
+        n = (start + index * step) % total
+        yield _person_name(n // (kinds * kinds), n // kinds % kinds, n % kinds)
 
 
 def _person_name(surname: int, first: int, second: int) -> tuple[str, str]:

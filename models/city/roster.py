@@ -1,244 +1,266 @@
-"""The people of a sample city: every post is held around the clock, every chief has a deputy who is on duty with him.
-
-The working pattern is made up and simple: a day officer for each cell on weekdays; for each lane a weekend officer and
-two night officers who hold the cells of the lane; chiefs by day with a duty officer by night; offices and
-seats in three shifts.
-"""
+"""The people of a sample city, as a template says: a post for each place of a row, and persons who hold it in turn."""
 
 from __future__ import annotations
 
 import datetime as dt
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Final, NamedTuple
 
-from models.city.ground import DISTRICT, SUBDISTRICT
 from models.city.names import person_names
-from models.people import (
-    Authority,
-    Edge,
-    Employment,
-    May,
-    People,
-    Person,
-    Post,
-    QuietHours,
-    Role,
-    Unit,
-    UnitKind,
-)
+from models.city.template import Hours, On, PostRow, Staff, Template
+from models.content import grouped
+from models.people import People, Person, Post, QuietHours, Unit
 from models.people.duty import ShiftKind, Weekday, WeeklyShift
-from models.places import Cell, Line, LineKind, Node, NodeKind, Places
+from models.people.posts import NODE_ROLES
+from models.places import Area, Cell, CellType, Line, Node, Places
 
-ALL_WEEK = tuple(Weekday)
+ALL_WEEK: Final = tuple(Weekday)
 WORKDAYS, WEEKEND = ALL_WEEK[:5], ALL_WEEK[5:]
 ODD_NIGHTS, EVEN_NIGHTS = ALL_WEEK[::2], ALL_WEEK[1::2]
-DAY, NIGHT = (dt.time(8), dt.time(20)), (dt.time(20), dt.time(8))
-THREE_SHIFTS = ((dt.time(0), dt.time(8)), (dt.time(8), dt.time(16)), (dt.time(16), dt.time(0)))
-WAKING = (dt.time(7), dt.time(22))
+QUIET: Final = QuietHours(start=dt.time(21), end=dt.time(8))
+LINE_PREFIXES: Final = frozenset({"ST-", "RD-", "LN-"})
+HOUR: Final = tuple(dt.time(hour) for hour in range(24))
+TENANT: Final = ""
+"""Stands for the whole city where others stand for the code of a place."""
 
-CHIEFS = {
-    LineKind.STREET: (Role.STREET_CHIEF, "街长", "Chief"),
-    LineKind.ROAD: (Role.ROAD_CHIEF, "路长", "Chief"),
-    LineKind.LANE: (Role.LANE_CHIEF, "巷长", "Chief"),
+
+class Turn(NamedTuple):
+    """When one of those who share a post is on duty, every week."""
+
+    days: tuple[Weekday, ...]
+    start: int
+    end: int
+    kind: ShiftKind = ShiftKind.DAY
+
+
+TURNS: Final[Mapping[Hours, tuple[Turn, ...]]] = {
+    Hours.WORKDAYS: (Turn(WORKDAYS, 8, 20),),
+    Hours.DAYS: (Turn(ALL_WEEK, 8, 20),),
+    Hours.NIGHTS: (Turn(ALL_WEEK, 20, 8, ShiftKind.NIGHT),),
+    Hours.WAKING: (Turn(ALL_WEEK, 7, 22),),
+    Hours.DAY_AND_NIGHT: (Turn(ALL_WEEK, 8, 20), Turn(ALL_WEEK, 20, 8, ShiftKind.NIGHT)),
+    Hours.RELIEF: (
+        Turn(WEEKEND, 8, 20),
+        Turn(ODD_NIGHTS, 20, 8, ShiftKind.NIGHT),
+        Turn(EVEN_NIGHTS, 20, 8, ShiftKind.NIGHT),
+    ),
+    Hours.THREE_SHIFTS: tuple(Turn(ALL_WEEK, hour, (hour + 8) % 24, ShiftKind.SEAT) for hour in (0, 8, 16)),
 }
-
-TIERS = {"ST": "street", "RD": "road", "LN": "lane"}
-
-UNITS = (
-    ("emergency", UnitKind.DEPARTMENT, "样例街道应急办", "Sample Emergency Office"),
-    ("gas_company", UnitKind.CONTRACTOR, "样例燃气公司", "Sample Gas Company"),
-    ("water_company", UnitKind.CONTRACTOR, "样例自来水公司", "Sample Water Company"),
-    ("municipal", UnitKind.DEPARTMENT, "样例区市政处", "Sample Municipal Works"),
-    ("urban_management", UnitKind.ENFORCEMENT_TEAM, "样例街道综合执法大队", "Sample Urban Management Team"),
-    ("sanitation", UnitKind.DEPARTMENT, "样例街道环卫所", "Sample Sanitation Office"),
-    ("traffic_police", UnitKind.ENFORCEMENT_TEAM, "样例交巡警大队", "Sample Traffic Police"),
-    ("environment", UnitKind.DEPARTMENT, "样例区生态环境局", "Sample Environment Bureau"),
-    ("grid_center", UnitKind.OFFICE, "样例街道网格化中心", "Sample Grid Center"),
-    ("chiefs_office", UnitKind.OFFICE, "样例街道五长制办公室", "Sample Five Chiefs Office"),
-    ("district_office", UnitKind.OFFICE, "样例区五长制办公室", "Sample District Office"),
-    ("residents", UnitKind.SERVICE_GROUP, "样例居民代表", "Sample Residents"),
-    ("traders", UnitKind.SERVICE_GROUP, "样例商户", "Sample Traders"),
-)
-
-AUTHORITY = (
-    (Role.GRID_OFFICER, "*", May.ASSIST),
-    (Role.GRID_OFFICER, "order.*", May.SETTLE),
-    (Role.GRID_OFFICER, "waste.*", May.SETTLE),
-    (Role.MICRO_GRID_OFFICER, "*", May.ASSIST),
-    (Role.BUILDING_CHIEF, "*", May.ASSIST),
-    (Role.SHOP_CHIEF, "*", May.ASSIST),
-    (Role.SHOP_CHIEF, "order.*", May.SETTLE),
-    (Role.LANE_CHIEF, "*", May.SETTLE),
-    (Role.ROAD_CHIEF, "*", May.SETTLE),
-    (Role.STREET_CHIEF, "*", May.SETTLE),
-    (Role.STREET_OFFICE, "*", May.SETTLE),
-    (Role.DISTRICT_OFFICE, "*", May.SETTLE),
-    (Role.COMMANDER, "*", May.ASSIST),
-    (Role.SEAT_OPERATOR, "*", May.ASSIST),
-)
+"""Hours in local time; each turn is another person's."""
 
 
-def build(places: Places, rng: random.Random) -> People:
-    """Give valid people for the places of a sample city."""
-    return _Roster(places, rng).build()
+class Site(NamedTuple):
+    """A place that a post may stand at."""
+
+    code: str
+    name: str
+    name_en: str
+
+
+def build(places: Places, template: Template, rng: random.Random, *, officers: int | None = None) -> People:
+    """Give valid people for the places of a sample city.
+
+    Args:
+        places: the city.
+        template: who stands where.
+        rng: draws the names.
+        officers: so many persons exactly: as many buildings and shops go without a chief as it takes.
+
+    Raises:
+        ValueError: `officers` are too few for the posts that every place needs, or more than there are posts.
+    """
+    roster = _Roster(_Sites(places), template, person_names(rng))
+    return roster.build(officers)
+
+
+class _Sites:
+    """The places of a city by kind, and which lies in which."""
+
+    def __init__(self, places: Places) -> None:
+        self.by_kind: dict[On, list[Site]] = {on: [] for on in On}
+        self.by_kind[On.TENANT] = [Site(TENANT, "", "")]
+        self._kind = {TENANT: On.TENANT}
+        self._above = dict(_lies_in(places))
+        for on, item in _located(places):
+            self.by_kind[on].append(Site(item.code, item.name, item.name_en))
+            self._kind[item.code] = on
+        self.within = cache(self._within)
+
+    def around(self, code: str, on: On) -> str | None:
+        """Give the place of a kind that a place lies in or is; None where there is none."""
+        while self._kind[code] is not on:
+            if code == TENANT:
+                return None
+            code = self._above[code]
+        return code
+
+    def _within(self, wide: On, narrow: On) -> Mapping[str | None, tuple[str, ...]]:
+        return grouped((self.around(site.code, wide), site.code) for site in self.by_kind[narrow])
+
+
+def _located(places: Places) -> Iterator[tuple[On, Area | Cell | Node | Line]]:
+    for area in places.areas:
+        yield On(area.kind), area
+    for line in places.lines:
+        yield On(line.kind), line
+    for cell in places.cells:
+        yield On.CELL if cell.type is CellType.BASE else On(cell.type), cell
+    for node in places.nodes:
+        yield On(node.kind), node
+
+
+def _lies_in(places: Places) -> Iterator[tuple[str, str]]:
+    """Yield each place with the next wider one: node, cell, lane, road, street, community, and so on up."""
+    for area in places.areas:
+        yield area.code, area.parent or TENANT
+    for cell in places.cells:
+        yield cell.code, cell.line or cell.parent
+        line = places.line_by_code.get(cell.line or "")
+        while line:
+            yield line.code, line.parent or cell.parent
+            line = places.line_by_code.get(line.parent or "")
+    for node in places.nodes:
+        yield node.code, node.cell
 
 
 class _Roster:
-    """Collects persons, posts and shifts while it walks through the tiers."""
+    """Collects persons, posts and shifts, row by row."""
 
-    def __init__(self, places: Places, rng: random.Random) -> None:
-        self.places = places
-        # Two for each line and office shift, three more for each lane, one for each cell and node: never more.
-        most = 5 * len(places.lines) + len(places.cells) + len(places.nodes) + 40
-        self._names = iter(person_names(most, rng))
+    def __init__(self, sites: _Sites, template: Template, names: Iterator[tuple[str, str]]) -> None:
+        self.sites, self.template, self._names = sites, template, names
         self.persons: list[Person] = []
         self.posts: list[Post] = []
         self.shifts: list[WeeklyShift] = []
 
-    def build(self) -> People:
-        self._offices()
-        for kind in LineKind:
-            self._chiefs([line for line in self.places.lines if line.kind is kind])
-        for lane in self.places.lines:
-            if lane.kind is LineKind.LANE:
-                self._grid_officers(lane, [cell for cell in self.places.cells if cell.line == lane.code])
-        for node in self.places.nodes:
-            self._node_chief(node)
+    def build(self, officers: int | None) -> People:
+        rows = self.template.posts
+        chosen = {key: self.sites.by_kind[row.on] for key, row in rows.items()}
+        for key, row in rows.items():
+            if row.role not in NODE_ROLES:
+                self._add(key, row, chosen[key])
+        nodes = [(key, site) for key, row in rows.items() if row.role in NODE_ROLES for site in chosen[key]]
+        for key, some in grouped(_thinned(nodes, officers, len(self.persons))).items():
+            self._add(key, rows[key], some)
         return People(
             time_zone="Asia/Shanghai",
-            units=tuple(Unit(id=i, kind=kind, name=zh, name_en=en) for i, kind, zh, en in UNITS),
+            profile=self.template.profile,
+            node_chiefs_in_chain=self.template.node_chiefs_in_chain,
+            team=self.template.team,
+            units=(*self.template.units, *self._partners()),
             persons=tuple(self.persons),
             posts=tuple(self.posts),
             weekly_shifts=tuple(self.shifts),
-            authority=tuple(Authority(role=role, category=key, may=may) for role, key, may in AUTHORITY),
+            authority=self.template.authority,
         )
 
-    def _person(self, employment: Employment, *qualifications: str, quiet: QuietHours | None = None) -> str:
+    def _partners(self) -> Iterator[Unit]:
+        for key, row in self.template.partners.items():
+            for site in self.sites.by_kind[row.on]:
+                yield Unit(
+                    id=self._id(key, site.code),
+                    kind=row.kind,
+                    name=f"{site.name}{row.title}",
+                    name_en=f"{site.name_en} {row.title_en}",
+                    scope=(site.code,),
+                    categories=row.categories,
+                )
+
+    def _add(self, key: str, row: PostRow, sites: Sequence[Site]) -> None:
+        """Add the posts of a row, all of its persons first: some stand in for their neighbours."""
+        owners = [[self._owner(staff, sites, index) for index in range(len(sites))] for staff in row.staff]
+        crews = [
+            {owner: self._crew(staff) for owner in dict.fromkeys(mine)}
+            for staff, mine in zip(row.staff, owners, strict=True)
+        ]
+        after = [_followers(list(crew)) for crew in crews]
+        for index, site in enumerate(sites):
+            mine = [each[index] for each in owners]
+            post = self._id(key, site.code)
+            beside = [p for crew, nxt, o in zip(crews, after, mine, strict=True) if nxt[o] != o for p in crew[nxt[o]]]
+            self._post(post, row, site, tuple(beside) if row.neighbours else ())
+            for staff, crew, owner in zip(row.staff, crews, mine, strict=True):
+                self._shifts(post, staff, crew[owner])
+
+    def _owner(self, staff: Staff, sites: Sequence[Site], index: int) -> str:
+        """Give the place whose posts the same persons hold together with this one's."""
+        if staff.per is None:
+            return sites[index - index % staff.places].code
+        return self.sites.around(sites[index].code, staff.per) or sites[index].code
+
+    def _crew(self, staff: Staff) -> tuple[str, ...]:
+        """Add those who are on duty in turn, as many at once as the template says."""
+        return tuple(self._person(staff) for _ in range(len(TURNS[staff.hours]) * staff.persons))
+
+    def _person(self, staff: Staff) -> str:
         name, name_en = next(self._names)
         person = Person(
             id=f"p-{len(self.persons) + 1:04}",
             display_name=name,
             name_en=name_en,
-            employment=employment,
-            qualifications=qualifications,
-            quiet_hours=quiet,
+            employment=staff.employment,
+            qualifications=staff.qualifications,
+            quiet_hours=QUIET if staff.quiet else None,
         )
         self.persons.append(person)
         return person.id
 
-    def _hold(
-        self,
-        post: str,
-        person: str,
-        days: Sequence[Weekday],
-        times: tuple[dt.time, dt.time],
-        kind: ShiftKind = ShiftKind.DAY,
-    ) -> None:
-        start, end = times
-        self.shifts.append(WeeklyShift(post=post, person=person, days=tuple(days), start=start, end=end, kind=kind))
-
-    def _offices(self) -> None:
-        rows = (
-            (
-                "office-district",
-                Role.DISTRICT_OFFICE,
-                DISTRICT,
-                "district_office",
-                ("区五长制办公室", "District office"),
-                2,
-            ),
-            (
-                "office-01",
-                Role.STREET_OFFICE,
-                SUBDISTRICT,
-                "chiefs_office",
-                ("街道五长制办公室", "Sub-district office"),
-                2,
-            ),
-            ("seat-01", Role.SEAT_OPERATOR, SUBDISTRICT, "grid_center", ("指挥席", "Command seat"), 2),
-            ("commander-01", Role.COMMANDER, SUBDISTRICT, "grid_center", ("值班指挥长", "Commander on duty"), 1),
-        )
-        for post, role, scope, unit, (name, name_en), staff in rows:
-            above = None if role is Role.DISTRICT_OFFICE else "office-district"
-            self.posts.append(
-                Post(
-                    id=post, role=role, level=0, scope=(scope,), unit=unit, name=name, name_en=name_en, supervisor=above
-                )
-            )
-            for times in THREE_SHIFTS:
-                for _ in range(staff):
-                    self._hold(post, self._person(Employment.OFFICIAL, "dispatch"), ALL_WEEK, times, ShiftKind.SEAT)
-
-    def _chiefs(self, lines: list[Line]) -> None:
-        """Chiefs of one tier; each one's deputies are the holders of the next line of the tier."""
-        held = [(self._person(Employment.OFFICIAL), self._person(Employment.FULL_TIME)) for _ in lines]
-        for index, (line, (by_day, by_night)) in enumerate(zip(lines, held, strict=True)):
-            role, title, title_en = CHIEFS[line.kind]
-            post = line_post(line.code)
-            self.posts.append(
-                Post(
-                    id=post,
-                    role=role,
-                    level=line.kind.level,
-                    scope=(line.code,),
-                    unit="chiefs_office",
-                    name=f"{line.name}{title}",
-                    name_en=f"{line.name_en} {title_en}",
-                    supervisor=line_post(line.parent) if line.parent else "office-01",
-                    deputies=held[(index + 1) % len(held)] if len(held) > 1 else (),
-                )
-            )
-            self._hold(post, by_day, ALL_WEEK, DAY)
-            self._hold(post, by_night, ALL_WEEK, NIGHT, ShiftKind.NIGHT)
-
-    def _grid_officers(self, lane: Line, cells: list[Cell]) -> None:
-        by_day = [self._person(Employment.FULL_TIME, "first_aid") for _ in cells]
-        weekend, odd, even = (self._person(Employment.FULL_TIME, "first_aid") for _ in range(3))
-        for index, (cell, officer) in enumerate(zip(cells, by_day, strict=True)):
-            post = f"grid-{cell.code}"
-            neighbours = [by_day[(index + 1) % len(cells)]] if len(cells) > 1 else []
-            self.posts.append(
-                Post(
-                    id=post,
-                    role=Role.GRID_OFFICER,
-                    level=4,
-                    scope=(cell.code,),
-                    unit="grid_center",
-                    name=f"{cell.name}网格员",
-                    name_en=f"{cell.name_en} Officer",
-                    supervisor=line_post(lane.code),
-                    deputies=(*neighbours, weekend),
-                )
-            )
-            self._hold(post, officer, WORKDAYS, DAY)
-            self._hold(post, weekend, WEEKEND, DAY)
-            self._hold(post, odd, ODD_NIGHTS, NIGHT, ShiftKind.NIGHT)
-            self._hold(post, even, EVEN_NIGHTS, NIGHT, ShiftKind.NIGHT)
-
-    def _node_chief(self, node: Node) -> None:
-        """Building and shop chiefs stand outside the vertical chain: they collaborate."""
-        is_shop = node.kind is NodeKind.SHOP
-        lane = self.places.cell_by_code[node.cell].line
-        assert lane is not None
-        post = f"{'shop' if is_shop else 'building'}-{node.code}"
+    def _post(self, post: str, row: PostRow, site: Site, beside: tuple[str, ...]) -> None:
+        code = site.code
+        scope = self.sites.within(row.on, row.covers)[code] if row.covers else (code,)
+        if code == TENANT and not row.covers:
+            scope = tuple(area.code for area in self.sites.by_kind[On.DISTRICT])
         self.posts.append(
             Post(
                 id=post,
-                role=Role.SHOP_CHIEF if is_shop else Role.BUILDING_CHIEF,
-                level=4,
-                scope=(node.code,),
-                unit="traders" if is_shop else "residents",
-                name=f"{node.name}{'店长' if is_shop else '楼长'}",
-                name_en=f"{node.name_en} {'Manager' if is_shop else 'Chief'}",
-                supervisor=line_post(lane),
-                edge=Edge.COLLABORATES,
+                role=row.role,
+                level=row.tier,
+                scope=scope,
+                unit=row.unit,
+                name=f"{site.name}{row.title}",
+                name_en=f"{site.name_en} {row.title_en}".lstrip(),
+                supervisor=self._nearest(row.above, code),
+                edge=row.edge,
+                deputies=(*beside, *(found for key in row.deputies if (found := self._nearest(key, code)))),
+                seat=row.seat,
+                appointed_from=row.appointed_from,
             )
         )
-        quiet = QuietHours(start=dt.time(21), end=dt.time(8))
-        self._hold(post, self._person(Employment.RESIDENT, quiet=quiet), ALL_WEEK, WAKING)
+
+    def _nearest(self, key: str | None, code: str) -> str | None:
+        """Give the post of a row around a place; where its kind of place is missing, that of the row above it."""
+        while key is not None:
+            row = self.template.posts[key]
+            place = self.sites.around(code, row.on)
+            if place is not None:
+                return self._id(key, place)
+            key = row.above
+        return None
+
+    def _id(self, key: str, code: str) -> str:
+        """Name a post: ``LN-01-02-1`` is held by ``lane-01-02-1``."""
+        return f"{key}-{code.partition('-')[2] if code[:3] in LINE_PREFIXES else code or '01'}"
+
+    def _shifts(self, post: str, staff: Staff, crew: Sequence[str]) -> None:
+        for index, person in enumerate(crew):
+            days, start, end, kind = TURNS[staff.hours][index // staff.persons]
+            self.shifts.append(
+                WeeklyShift(post=post, person=person, days=days, start=HOUR[start], end=HOUR[end], kind=kind)
+            )
 
 
-def line_post(code: str) -> str:
-    """Give the id of the post that answers for a line: ``LN-01-02-1`` is held by ``lane-01-02-1``."""
-    prefix, _, rest = code.partition("-")
-    return f"{TIERS[prefix]}-{rest}"
+def _followers(owners: Sequence[str]) -> dict[str, str]:
+    """Give the next one of each, the first after the last."""
+    return dict(zip(owners, [*owners[1:], *owners[:1]], strict=True))
+
+
+def _thinned(nodes: list[tuple[str, Site]], officers: int | None, there: int) -> list[tuple[str, Site]]:
+    """Choose evenly as many nodes as there are chiefs to be had."""
+    if officers is None:
+        return nodes
+    wanted = officers - there
+    if not 0 <= wanted <= len(nodes):
+        msg = f"{officers:,} officers do not fit: this city takes {there:,} to {there + len(nodes):,}"
+        raise ValueError(msg)
+    return [nodes[index * len(nodes) // wanted] for index in range(wanted)]
