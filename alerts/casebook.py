@@ -260,6 +260,8 @@ class Casebook:
         self.case_of_evidence: dict[str, str] = {}
         self.evidence: dict[str, Evidence] = {}
         self.decisions = 0
+        self.people = ""
+        """Version of the people in the newest order: by these the stream matches."""
         self.unstored: dict[int, Decision] = {}
         self.seq = 0
 
@@ -297,6 +299,7 @@ class Casebook:
 
     def _index(self, order: DispatchOrder) -> None:
         incident = order.incident
+        self.people = order.versions.people
         for evidence_id in incident.evidence_ids:
             self.case_of_evidence[evidence_id] = incident.incident_id
         for alias in incident.aliases:

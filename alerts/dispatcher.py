@@ -16,6 +16,7 @@ from typing import Final, Generic, TypeVar
 
 from alerts import inbox
 from alerts.admission import Request
+from alerts.canaries import Canaries, is_canary
 from alerts.entries import Sent
 from alerts.inbox import Picture
 from alerts.notice import alert_of, expires_ms, is_news
@@ -112,6 +113,7 @@ class Dispatcher:
     def __init__(self, config: Config, keys: Keyring, office: Office) -> None:
         self.refused: Counter[str] = Counter()
         """Messages that were not taken, by reason."""
+        self.canaries = Canaries(round(config.edge.canary_s * 1000))
         self.health: dict[str, Health] = defaultdict(Health)
         self._tenant = config.tenant
         self._keys = keys
@@ -170,6 +172,9 @@ class Dispatcher:
                 self.health[received.device_id].heartbeat = received
             elif isinstance(received, Status):
                 self.health[received.device_id].heard(received)
+            elif isinstance(received, DispatchOrder) and is_canary(received):
+                self.canaries.hear(received, self._office.now_ms())
+                self._acknowledge([received])
             else:
                 requests.append(received)
                 sources.append(came.topic)
@@ -215,6 +220,7 @@ class Dispatcher:
             self._alerts.clear()
             self._decisions.clear()
             self._offered = 0
+            self._office.loads.say_all()
             for alert_id in self._office.book.case_of_alert:
                 if self._office.telling(alert_id) is not None:
                     self._alerts.made(alert_id, self._office.now_ms() - FIRST_RESEND_MS)
@@ -227,12 +233,14 @@ class Dispatcher:
                 await self._office.tick()
             await self._tell(self._alerts.take_due(now_ms))
             self._give_decisions(now_ms)
+            self._give_loads(now_ms)
             await self._sleep(seq)
 
     async def _sleep(self, seq: int) -> None:
         """Wait until something is written beyond `seq`, the link changes, or something is due."""
         now_ms = self._office.now_ms()
-        due = (self._office.next_ms, self._alerts.next_ms, self._decisions.next_ms)
+        loads_ms = self._office.loads.next_ms if self.link.connected else None
+        due = (self._office.next_ms, self._alerts.next_ms, self._decisions.next_ms, loads_ms)
         next_ms = min((at_ms for at_ms in due if at_ms is not None), default=now_ms + IDLE_MS)
         timeout_s = min(max(next_ms - now_ms, 10), IDLE_MS) / 1000
         waits = [asyncio.ensure_future(w) for w in (self._office.wait_beyond(seq, timeout_s), self._wake.wait())]
@@ -273,5 +281,10 @@ class Dispatcher:
             self._decisions.made(seq, now_ms)
             self._publish(topics.decision(self._tenant, unstored[seq].incident_id), unstored[seq])
 
-    def _publish(self, topic: str, message: Message) -> bool:
-        return self.link.publish(topic, self._keys.seal(topic, encode(message), kid=ALERTS))
+    def _give_loads(self, now_ms: int) -> None:
+        if self.link.connected:  # else all is said again when it is
+            for load in self._office.loads.take_due(now_ms):
+                self._publish(topics.load(self._tenant, load.person), load, retain=True)
+
+    def _publish(self, topic: str, message: Message, *, retain: bool = False) -> bool:
+        return self.link.publish(topic, self._keys.seal(topic, encode(message), kid=ALERTS), retain=retain)

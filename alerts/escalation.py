@@ -13,13 +13,16 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from alerts.casebook import Case, Telling
 from alerts.entries import Intent
+from alerts.rematch import Reason, Rematch
 from alerts.timers import Timers
 from models.catalogue import Clocks, TimeLimit
 from models.ids import alert_id
 from models.messages import Candidate, OrderStep, Priority, ReceiptKind, Stage
+from models.topics import STREAM
 
 SEAT: Final = "seat"
 NAG_MS: Final = 60_000
@@ -65,6 +68,7 @@ class Clock(enum.StrEnum):
     VERIFICATION = "verification"
     SEAT = "seat"
     NOBODY_LEFT = "nobody_left"
+    REMATCH = "rematch"
 
 
 class Why(enum.StrEnum):
@@ -77,6 +81,7 @@ class Why(enum.StrEnum):
     STEP_DUE = "STEP_DUE"
     NOBODY_BELOW = "NOBODY_BELOW"
     CO_TELLING = "CO_TELLING"
+    OFF_DUTY = "OFF_DUTY"
     SEAT = "SEAT"
 
 
@@ -94,9 +99,16 @@ class Wait(Struct, frozen=True, kw_only=True):
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """What follows now: record and send all of `tell`, then ask again; else wait. Both empty: the case is closed."""
+    """What follows now: record and send all of `tell`, or ask for a `rematch`, then plan again; else wait.
+
+    All empty: the case is closed.
+
+    Attributes:
+        rematch: why the stream is to be asked for a new chain, which is recorded too.
+    """
 
     tell: tuple[Intent, ...] = ()
+    rematch: Reason | None = None
     wait: tuple[Wait, ...] = ()
 
     @property
@@ -105,8 +117,15 @@ class Plan(Struct, frozen=True, kw_only=True):
         return min((wait.until_ms for wait in self.wait), default=None)
 
 
-def next_step(case: Case, limits: Limits, *, now_ms: int) -> Plan:
-    """Return who is to be told now and what is waited for, soonest first."""
+def next_step(case: Case, limits: Limits, *, now_ms: int, people: str = "") -> Plan:
+    """Return who is to be told now and what is waited for, soonest first.
+
+    Args:
+        case: the case.
+        limits: of its priority.
+        now_ms: our time.
+        people: version of the people by which the stream matches now, if it is known.
+    """
     if not case.is_open:
         return Plan()
     chain = _Chain(case, limits, now_ms)
@@ -116,6 +135,9 @@ def next_step(case: Case, limits: Limits, *, now_ms: int) -> Plan:
     tell = tuple(chain.tell())
     if tell:
         return Plan(tell=tell)
+    rematch = chain.rematch_reason(people)
+    if rematch:
+        return Plan(rematch=rematch)
     return Plan(wait=tuple(sorted(chain.waits(), key=lambda wait: (wait.until_ms, wait.clock))))
 
 
@@ -128,6 +150,7 @@ class _Chain:
         self.limits = limits
         self.timers = Timers(case, now_ms, self.limits.arrive_ms)
         self.told = {telling.intent.person: telling for telling in case.tellings.values()}
+        self.rematch = Rematch(case, now_ms)
         self._planned: set[str] = set()
         """Persons that this very plan tells."""
         alerting = [step for step in case.order.steps if step.mode == "alert"]
@@ -153,24 +176,38 @@ class _Chain:
         yield from self._intents(None, self._askable(self.case.order.co_tellings), Why.CO_TELLING)
         for step in self.seats:
             if self._is_due(step):
-                yield from self._intents(step, self._askable(step.candidates), Why.SEAT)
+                yield from self._intents(step, self._reachable(step), Why.SEAT)
 
     def _from_step(self, step: OrderStep, why: Why | None) -> Iterator[Intent]:
-        askable = self._askable(step.candidates)
-        if not askable:
-            return
+        reason = self._wants(step, why)
+        if reason:
+            found = self._reachable(step)
+            yield from self._intents(step, found if step.at_once else found[:1], reason)
+
+    def _wants(self, step: OrderStep, why: Why | None = None) -> Why | None:
+        """Return why somebody more of a step is to be told now, if so."""
         if step.at_once:
-            yield from self._intents(step, askable, why or Why.AT_ONCE)
-            return
+            return why or Why.AT_ONCE
         asked = self._told_of(step)
         if not asked:
-            yield from self._intents(step, askable[:1], why or Why.FIRST_IN_ORDER)
-        elif self.timers.held_until_ms is None:
+            return why or Why.FIRST_IN_ORDER
+        if self.timers.held_until_ms is None:
             newest = max(asked, key=lambda telling: telling.intended_ms)
             if all(telling.declined for telling in asked):
-                yield from self._intents(step, askable[:1], Why.DECLINED_BEFORE)
-            elif self.timers.elapsed(newest.intended_ms) >= self.limits.answer_ms:
-                yield from self._intents(step, askable[:1], Why.NO_ANSWER)
+                return Why.DECLINED_BEFORE
+            if self.timers.elapsed(newest.intended_ms) >= self.limits.answer_ms:
+                return Why.NO_ANSWER
+        return None
+
+    def rematch_reason(self, people: str) -> Reason | None:
+        """Return why a new chain is needed: somebody is wanted where nobody is on duty, or the roster is another."""
+        if not self.rematch.may_ask or self.timers.held_until_ms is not None:
+            return None
+        wanting = [step for step, _ in self.active if self._wants(step)]
+        wanting += [step for step in self.seats if self._is_due(step)]
+        if any(self._is_deserted(step) for step in wanting):
+            return Reason.STEP_EMPTY
+        return Reason.ROSTER_CHANGED if people not in {"", self.case.order.versions.people} else None
 
     def _intents(self, step: OrderStep | None, candidates: list[Candidate], why: Why) -> Iterator[Intent]:
         number = step.step if step else 0
@@ -194,6 +231,8 @@ class _Chain:
         holders = [telling for telling in self.case.tellings.values() if telling.accepted]
         for telling in holders:
             yield self._wait_on_holder(telling)
+        if self.rematch.until_ms is not None:
+            yield self._wait(self.rematch.until_ms, Clock.REMATCH, (STREAM,))
         if self.timers.held_until_ms is None:
             yield from self._upward_waits(holders)
 
@@ -218,7 +257,7 @@ class _Chain:
         for step in self.steps:
             if step not in active:
                 since_ms, limit_ms, clock, on = self.case.since[(step.step, False)], step.offset_ms, Clock.STEP, asked
-            elif not step.at_once and self._askable(step.candidates):
+            elif not step.at_once and self._told_of(step) and self._askable(step.candidates):
                 newest = max(self._told_of(step), key=lambda telling: telling.intended_ms)
                 since_ms, limit_ms = newest.intended_ms, self.limits.answer_ms
                 clock, on = Clock.ANSWER, (newest.intent.person,)
@@ -227,7 +266,7 @@ class _Chain:
             until_ms = self.timers.runs_out_ms(since_ms, limit_ms)
             running.append(Wait(until_ms=max(until_ms, self.now_ms + 1), clock=clock, on=on or (SEAT,)))
         yield from running
-        if not running and not holders:
+        if not running and not holders and self.rematch.until_ms is None:
             # The chain is at its end. Who was asked may still answer; the seat rings until somebody does.
             last_ms = max([t.intended_ms for t in self.case.tellings.values()], default=self.case.revisions[-1][1])
             clock = Clock.ANSWER if asked else Clock.NOBODY_LEFT
@@ -246,13 +285,23 @@ class _Chain:
 
     def _askable(self, candidates: Iterable[Candidate]) -> list[Candidate]:
         """Return who was never told of this case, by any step, and is on duty now."""
-        return [
-            candidate
-            for candidate in candidates
-            if candidate.person not in self.told
-            and candidate.person not in self._planned
-            and candidate.duty_from_ms <= self.now_ms < candidate.duty_until_ms
-        ]
+        return [one for one in self._untold(candidates) if one.duty_from_ms <= self.now_ms < one.duty_until_ms]
+
+    def _reachable(self, step: OrderStep) -> list[Candidate]:
+        """Return who of a step may be told: where nobody is on duty and no better chain can come, those off duty."""
+        if not self._is_deserted(step) or self.rematch.has_hope:
+            return self._askable(step.candidates)
+        return [replace(one, reasons=(*one.reasons, Why.OFF_DUTY.value)) for one in self._untold(step.candidates)]
+
+    def _untold(self, candidates: Iterable[Candidate]) -> list[Candidate]:
+        return [one for one in candidates if one.person not in self.told and one.person not in self._planned]
+
+    def _is_deserted(self, step: OrderStep) -> bool:
+        """Return whether a step is left to people who are off duty: of those told, if any, nobody may still come."""
+        if self._askable(step.candidates) or not self._untold(step.candidates):
+            return False
+        is_planned = any(one.person in self._planned for one in step.candidates)
+        return not is_planned and all(telling.declined for telling in self._told_of(step))
 
     def _told_of(self, step: OrderStep) -> list[Telling]:
         return [self.told[c.person] for c in step.candidates if c.person in self.told]
@@ -261,4 +310,6 @@ class _Chain:
         """Return whether nobody of a step is left who has, or could still take, the case."""
         if self.timers.held_until_ms is not None:
             return False
-        return all(telling.declined for telling in self._told_of(step)) and not self._askable(step.candidates)
+        if self._is_deserted(step) and self.rematch.has_hope:
+            return False
+        return all(telling.declined for telling in self._told_of(step)) and not self._reachable(step)

@@ -37,7 +37,7 @@ class Names:
             catalogue.load(folder / "catalogue.toml"),
             people.load(folder / "people.toml"),
             # Whoever made the folder ran `gridwarden check`; geometry is only drawn here.
-            places.load(folder / "places.geojson", geometry=False),
+            places.load(folder / "places.geojson", geometry=False, max_bytes=config.max_file_bytes),
         )
 
     def person(self, person_id: str) -> Words:

@@ -16,11 +16,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from alerts import rematch
 from alerts.admission import Request, admit
 from alerts.casebook import Case, Casebook, Telling
 from alerts.entries import Draft, Entry, Kind, Sent
 from alerts.escalation import Plan, next_step
 from alerts.ledger import Ledger
+from alerts.loads import Loads
 from alerts.names import Names
 from alerts.notice import is_news
 from models import clock
@@ -68,6 +70,9 @@ class Office:
         for entry in ledger.read():
             self.book.apply(entry)
             self.tail.append(entry)
+        self.loads = Loads()
+        for case in self.book.cases.values():
+            self.loads.put(case)
         self._dirty = {case.incident_id for case in self.book.cases.values() if case.is_open}
         self._note_news(self._dirty)
 
@@ -116,11 +121,16 @@ class Office:
 
     def _take(self, drafts: Sequence[Draft], now_ms: int) -> list[Entry]:
         entries = self.ledger.link(drafts, now_ms)
+        people = self.book.people
         for entry in entries:
             changed = self.book.apply(entry)
             if changed:
-                self._dirty.add(changed)
-                self._dirty.update(self._absorbed_by(changed))
+                touched = {changed, *self._absorbed_by(changed)}
+                self._dirty |= touched
+                for incident_id in touched:
+                    self.loads.put(self.book.cases[incident_id])
+        if self.book.people != people:
+            self._dirty.update(case.incident_id for case in self.book.cases.values() if case.is_open)
         return entries
 
     def _absorbed_by(self, incident_id: str) -> list[str]:
@@ -134,12 +144,13 @@ class Office:
             if not dirty:
                 return entries
             for incident_id in sorted(dirty):
-                plan = self.plan(self.book.cases[incident_id], now_ms)
+                case = self.book.cases[incident_id]
+                plan = self.plan(case, now_ms)
                 self._set_due(incident_id, plan.next_ms)
-                intents = [
-                    Draft(kind=Kind.ALERT_INTENDED, body=intent, incident_id=incident_id) for intent in plan.tell
-                ]
-                entries += self._take(intents, now_ms)
+                drafts = [Draft(kind=Kind.ALERT_INTENDED, body=intent, incident_id=incident_id) for intent in plan.tell]
+                if plan.rematch:
+                    drafts.append(rematch.decision(self.book, case, plan.rematch, now_ms))
+                entries += self._take(drafts, now_ms)
         log.error("planning does not come to an end for %s", sorted(self._dirty))
         return entries
 
@@ -180,7 +191,7 @@ class Office:
 
     def plan(self, case: Case, now_ms: int) -> Plan:
         """Return what is next for `case`."""
-        return next_step(case, self.names.limits[case.priority], now_ms=now_ms)
+        return next_step(case, self.names.limits[case.priority], now_ms=now_ms, people=self.book.people)
 
     @property
     def next_ms(self) -> int | None:

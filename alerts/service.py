@@ -16,6 +16,7 @@ import uvicorn
 from litestar.types import ASGIApp
 
 from alerts.dispatcher import Dispatcher
+from alerts.follow import Follower
 from alerts.ledger import Ledger, url_of
 from alerts.names import Names
 from alerts.office import Office
@@ -56,6 +57,7 @@ async def serve(config: Config) -> None:
     server = _Server(_uvicorn_config(app))
     parts = {
         asyncio.create_task(dispatcher.run()),
+        asyncio.create_task(Follower(config, center, keys).run()),
         asyncio.create_task(server.serve(sockets=[listener])),
         asyncio.create_task(_announce(config, server, listener, logins)),
     }

@@ -6,7 +6,9 @@ into a control topic under `Content.version` and reads it back on replay, withou
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import gc
 import hashlib
 import math
 import tomllib
@@ -22,15 +24,15 @@ import msgspec
 from models.errors import ConfigError, Problem
 
 MAX_FILE_BYTES = 256 * 2**20
-"""Larger files are refused: 62,000 cells with 50 vertices each take about 100 MB of GeoJSON."""
+"""Larger files are refused before they are read: 62,000 cells with 50 vertices each take about 100 MB of GeoJSON."""
 
 T = TypeVar("T")
 K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One item of a config file: frozen, by keyword, unknown keys fail."""
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """One item of a config file: frozen, by keyword, unknown keys fail. Plain values make no cycles to be collected."""
 
 
 class Content(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
@@ -66,18 +68,21 @@ def _sha256(raw: bytes) -> str:
     return hashlib.sha256(raw).hexdigest()
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> bytes:
     """Read a config file.
 
     Raises:
-        ConfigError: it is missing, unreadable or larger than `MAX_FILE_BYTES`.
+        ConfigError: it is missing, unreadable or larger than `max_bytes`.
     """
     try:
         size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            what = f"{size:,} bytes are more than the {MAX_FILE_BYTES:,} that are read"
-            raise ConfigError([Problem(path, "$", what, "split it or simplify its geometry")])
-        return path.read_bytes()
+        with path.open("rb") as file:
+            raw = file.read(max_bytes + 1) if size <= max_bytes else b""  # a pipe does not say how long it is
+        if max(size, len(raw)) > max_bytes:
+            what = f"{max(size, len(raw)):,} bytes are more than the {max_bytes:,} that are read"
+            remedy = "simplify its geometry, or raise max_file_mb in gridwarden.toml"
+            raise ConfigError([Problem(path, "$", what, remedy)])
+        return raw
     except OSError as exc:
         what = f"cannot be read: {exc.strerror or exc}"
         raise ConfigError(
@@ -188,6 +193,31 @@ def patterns_meet(one: str, other: str) -> bool:
     return shorter == longer or (shorter.endswith("*") and longer.startswith(shorter.removesuffix("*")))
 
 
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Let half a million records be made without a search for garbage, which takes longer than making them."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def covers(pattern: str, key: str) -> bool:
+    """Whether a category pattern stands for a category; ``fire.*`` stands for ``fire`` too."""
+    if pattern.endswith("*"):
+        return key.startswith(pattern[:-1]) or key == pattern[:-2]
+    return key == pattern
+
+
+def breadth(key: str) -> tuple[str, ...]:
+    """Give the patterns that stand for a category, the narrowest first."""
+    parts = key.split(".")
+    return (key, *(".".join([*parts[:n], "*"]) for n in range(len(parts), -1, -1)))
+
+
 def grouped(pairs: typing.Iterable[tuple[K, V]]) -> Mapping[K, tuple[V, ...]]:
     """Gather values by key; keys and values stay in order."""
     groups: dict[K, list[V]] = {}
@@ -205,5 +235,7 @@ def duplicates(keys: typing.Iterable[str]) -> Iterator[tuple[int, str]]:
         seen.add(key)
 
 
-Text = typing.Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-"""A name or a reason that a person reads."""
+Text = typing.Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"\S")]
+"""A name or a reason that a person reads: never blank."""
+Pattern = typing.Annotated[str, msgspec.Meta(pattern=r"^(\*|[a-z0-9_]+(\.[a-z0-9_]+)*(\.\*)?)$")]
+"""Categories: a key, a prefix such as ``fire.*``, or ``*``."""

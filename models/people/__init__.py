@@ -1,193 +1,82 @@
 """`people.toml`: who answers for which place, and who is on duty when.
 
 A post is a role in a place; a person holds it while on shift. Every post but the highest has one supervisor, by
-`supervises` or `collaborates`, and deputies in order. There is no contact data
-here: channels are addressed by person id.
+`supervises` or `collaborates`, and deputies in order.
 """
 
 from __future__ import annotations
 
-import datetime as dt
-import enum
 import zoneinfo
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-from msgspec import Meta
+from models.content import Content, Text, breadth, covers, grouped
+from models.messages import Priority
+from models.people.duty import DatedShift, DutyPlan, Rota, Shift, Swap, Term, WeeklyShift, is_within_daily
+from models.people.posts import (
+    NODE_ROLES,
+    AppointedFrom,
+    Authority,
+    Contract,
+    Duty,
+    Edge,
+    Employment,
+    May,
+    Person,
+    Post,
+    Profile,
+    QuietHours,
+    Role,
+    Status,
+    Unit,
+    UnitKind,
+)
 
-from models.content import Content, Record, Text, convert, grouped, read_toml
-from models.errors import ConfigError, Problem
-from models.messages import Id
-from models.people.duty import DatedShift, DutyPlan, Shift, Span, WeeklyShift, is_within_daily
+if TYPE_CHECKING:
+    from models.people.columns import PeopleColumns
 
-
-class Role(enum.StrEnum):
-    """What a post is. The five chiefs, the grid, and the offices above and beside them."""
-
-    STREET_CHIEF = "street_chief"
-    ROAD_CHIEF = "road_chief"
-    LANE_CHIEF = "lane_chief"
-    BUILDING_CHIEF = "building_chief"
-    SHOP_CHIEF = "shop_chief"
-    GRID_OFFICER = "grid_officer"
-    MICRO_GRID_OFFICER = "micro_grid_officer"
-    COMMANDER = "commander"
-    SEAT_OPERATOR = "seat_operator"
-    COLLECTOR = "collector"
-    HANDLER = "handler"
-    SUPERVISOR = "supervisor"
-    STREET_OFFICE = "street_office"
-    DISTRICT_OFFICE = "district_office"
-    NETWORK_OFFICE = "network_office"
-    AUDITOR = "auditor"
-
-
-class Edge(enum.StrEnum):
-    """How a post is bound to its supervisor: `collaborates` stands outside the vertical evaluation."""
-
-    SUPERVISES = "supervises"
-    COLLABORATES = "collaborates"
-
-
-class Employment(enum.StrEnum):
-    """How a person serves. Volunteers never lead and are never alerted for P1 and P2."""
-
-    FULL_TIME = "full_time"
-    PART_TIME = "part_time"
-    OFFICIAL = "official"
-    RESIDENT = "resident"
-    VOLUNTEER = "volunteer"
-
-
-class UnitKind(enum.StrEnum):
-    """What an organisation is."""
-
-    DEPARTMENT = "department"
-    ENFORCEMENT_TEAM = "enforcement_team"
-    OFFICE = "office"
-    CONTRACTOR = "contractor"
-    PROPERTY_COMPANY = "property_company"
-    SERVICE_GROUP = "service_group"
-    VOLUNTEER_GROUP = "volunteer_group"
-
-
-class Status(enum.StrEnum):
-    """Whether a person serves at present."""
-
-    ACTIVE = "active"
-    SUSPENDED = "suspended"
-
-
-class May(enum.StrEnum):
-    """What a role may do about a category; a later one includes the ones before."""
-
-    REPORT = "report"
-    ASSIST = "assist"
-    SETTLE = "settle"
-
-    @property
-    def rank(self) -> int:
-        """0 for report, 1 for assist, 2 for settle."""
-        return list(May).index(self)
-
-
-class Contract(Record, frozen=True, kw_only=True):
-    """Valid from the start of one day to the end of the other, in the file's time zone."""
-
-    first_day: dt.date
-    last_day: dt.date
-
-
-class Unit(Record, frozen=True, kw_only=True):
-    """A department, team, office, firm or group."""
-
-    id: Id
-    kind: UnitKind
-    name: Text
-    name_en: Text
-    contract: Contract | None = None
-
-
-class QuietHours(Record, frozen=True, kw_only=True):
-    """A daily time, local, in which P3 and P4 wait; `end` not after `start` means the next day."""
-
-    start: dt.time
-    end: dt.time
-
-
-class Person(Record, frozen=True, kw_only=True):
-    """Somebody who can be alerted.
-
-    Attributes:
-        display_name: as officers read it.
-        name_en: the same in Latin letters.
-        language: of alerts to this person.
-        max_open: open cases above which others go first.
-    """
-
-    id: Id
-    display_name: Text
-    name_en: Text
-    language: Annotated[str, Meta(pattern="^(zh|en)$")] = "zh"
-    employment: Employment = Employment.FULL_TIME
-    qualifications: tuple[str, ...] = ()
-    max_open: Annotated[int, Meta(ge=1, le=1_000)] = 8
-    quiet_hours: QuietHours | None = None
-    status: Status = Status.ACTIVE
-
-
-class Post(Record, frozen=True, kw_only=True):
-    """A role in a place.
-
-    Attributes:
-        level: street 1, road 2, lane 3, building, shop and grid 4; offices and seats 0.
-        scope: codes of the areas, cells, lines or nodes it answers for.
-        unit: id of the organisation it belongs to.
-        supervisor: the post above; None at level 0 only.
-        edge: how the supervisor is bound.
-        deputies: ids of posts or persons, in the order they are asked.
-    """
-
-    id: Id
-    role: Role
-    level: Annotated[int, Meta(ge=0, le=4)]
-    scope: Annotated[tuple[str, ...], Meta(min_length=1)]
-    unit: Id
-    name: Text
-    name_en: Text
-    supervisor: Id | None = None
-    edge: Edge = Edge.SUPERVISES
-    deputies: tuple[Id, ...] = ()
-
-
-class Authority(Record, frozen=True, kw_only=True):
-    """What a role may do about a category: a key, a prefix such as ``fire.*``, or ``*``."""
-
-    role: Role
-    category: Annotated[str, Meta(pattern=r"^(\*|[a-z0-9_]+(\.[a-z0-9_]+)*(\.\*)?)$")]
-    may: May
-
-
-class Duty(Record, frozen=True, kw_only=True):
-    """Who holds a post without a break from when to when, half-open; cut at 8 days each side of the moment asked."""
-
-    post: Id
-    person: Id
-    from_ms: int
-    until_ms: int
+__all__ = [
+    "AppointedFrom",
+    "Authority",
+    "Contract",
+    "Duty",
+    "Edge",
+    "Employment",
+    "May",
+    "People",
+    "Person",
+    "Post",
+    "Profile",
+    "QuietHours",
+    "Role",
+    "Status",
+    "Unit",
+    "UnitKind",
+    "load",
+]
 
 
 class People(Content, frozen=True, kw_only=True):
-    """All posts, persons, shifts and rights of a tenant."""
+    """All posts, persons, shifts and rights of a tenant.
+
+    Attributes:
+        profile: which tiers are mandatory.
+        node_chiefs_in_chain: building and shop chiefs stand in the vertical chain; by default they collaborate.
+        team: the seats that the grid team of each base cell should have, such as ``community_police``.
+    """
 
     time_zone: Text
+    profile: Profile = Profile.FIVE_CHIEFS_GRID
+    node_chiefs_in_chain: bool = False
+    team: tuple[Text, ...] = ()
     units: tuple[Unit, ...] = ()
     persons: tuple[Person, ...] = ()
     posts: tuple[Post, ...] = ()
     weekly_shifts: tuple[WeeklyShift, ...] = ()
     dated_shifts: tuple[DatedShift, ...] = ()
+    swaps: tuple[Swap, ...] = ()
     authority: tuple[Authority, ...] = ()
 
     @property
@@ -233,11 +122,28 @@ class People(Content, frozen=True, kw_only=True):
             chain.append(post)
         return tuple(chain)
 
+    def edge_of(self, post: Post) -> Edge:
+        """Give how a post is bound to its supervisor: chiefs of a node collaborate where nothing else is said."""
+        is_aside = post.role in NODE_ROLES and not self.node_chiefs_in_chain
+        return post.edge or (Edge.COLLABORATES if is_aside else Edge.SUPERVISES)
+
+    def subtree(self, post_id: str) -> tuple[Post, ...]:
+        """Give the posts that a chief supervises, through all levels, nearest first: those he may see into."""
+        below: dict[str, Post] = {}
+        ahead = [post_id]
+        for above in ahead:
+            for post in self.children.get(above, ()):
+                if self.edge_of(post) is Edge.SUPERVISES and post.id not in below:
+                    below[post.id] = post
+                    ahead.append(post.id)
+        return tuple(below.values())
+
     @cached_property
     def posts_of(self) -> Mapping[str, tuple[Post, ...]]:
-        """Posts that a person holds by any shift."""
-        held = dict.fromkeys((shift.person, shift.post) for shift in self.shifts)
-        return grouped((person, self.post_by_id[post]) for person, post in held if post in self.post_by_id)
+        """Posts that a person holds by any shift or swap, by post id."""
+        held = {(shift.person, shift.post) for shift in self.shifts}
+        held |= {(swap.substitute, swap.post) for swap in self.swaps}
+        return grouped((person, self.post_by_id[post]) for person, post in sorted(held) if post in self.post_by_id)
 
     @cached_property
     def deputyships_of(self) -> Mapping[str, tuple[Post, ...]]:
@@ -247,14 +153,37 @@ class People(Content, frozen=True, kw_only=True):
     @cached_property
     def plan(self) -> DutyPlan:
         """The shifts, ready to be asked."""
-        return DutyPlan(zoneinfo.ZoneInfo(self.time_zone), self.weekly_shifts, self.dated_shifts)
+        return DutyPlan(self.rota)
+
+    @cached_property
+    def rota(self) -> Rota:
+        """What decides who is on duty."""
+        known = self.person_by_id
+        on_shifts = {shift.person for shift in self.shifts} | {swap.substitute for swap in self.swaps}
+        return Rota(
+            zone=zoneinfo.ZoneInfo(self.time_zone),
+            weekly=self.weekly_shifts,
+            dated=self.dated_shifts,
+            swaps=self.swaps,
+            posts=dict(_terms(self.posts)),
+            persons=dict(_terms(self.persons)),
+            absent=frozenset(on_shifts - known.keys()).union(
+                person.id for person in self.persons if person.status is not Status.ACTIVE
+            ),
+        )
+
+    @cached_property
+    def columns(self) -> PeopleColumns:
+        """The same as arrays."""
+        from models.people.columns import PeopleColumns
+
+        return PeopleColumns.of(self)
 
     def duties(self, post_id: str, at_ms: int) -> tuple[Duty, ...]:
-        """Give who holds a post at a moment and until when, by person id; suspended persons are left out."""
+        """Give who holds a post at a moment and until when, by person id."""
         return tuple(
             Duty(post=post_id, person=span.person, from_ms=span.from_ms, until_ms=span.until_ms)
             for span in self.plan.at(post_id, at_ms)
-            if self._serves(span)
         )
 
     def on_duty(self, post_id: str, at_ms: int) -> tuple[Person, ...]:
@@ -281,36 +210,52 @@ class People(Content, frozen=True, kw_only=True):
     def has_contract(self, unit_id: str, at_ms: int) -> bool:
         """Whether a unit may be asked: it has no contract to run out, or one that runs."""
         contract = self.unit_by_id[unit_id].contract
-        return contract is None or contract.first_day <= self.plan.local(at_ms).date() <= contract.last_day
+        return contract is None or self._runs((contract.first_day, contract.last_day), at_ms)
+
+    def partners(self, codes: Iterable[str], category: str, priority: Priority, at_ms: int) -> tuple[str, ...]:
+        """Give the partners at places for a category, by id: contracts run, volunteers are spared P1 and P2.
+
+        `codes` are those of the places and of the areas above them.
+        """
+        there = {unit.id: unit for code in codes for unit in self._partners_at.get(code, ())}
+        return tuple(
+            key
+            for key, unit in sorted(there.items())
+            if (not unit.categories or any(covers(pattern, category) for pattern in unit.categories))
+            and not (unit.kind is UnitKind.VOLUNTEER_GROUP and priority <= Priority.P2)
+            and self.has_contract(key, at_ms)
+        )
 
     def may(self, role: Role, category: str) -> May | None:
         """Give what a role may do about a category, by the most specific row; None where no row matches."""
         table = self._authority.get(role, {})
-        parts = category.split(".")
-        patterns = [category, *(".".join([*parts[:n], "*"]) for n in range(len(parts) - 1, -1, -1))]
-        return next((table[pattern] for pattern in patterns if pattern in table), None)
+        return next((table[pattern] for pattern in breadth(category) if pattern in table), None)
 
     @cached_property
     def _authority(self) -> Mapping[Role, Mapping[str, May]]:
         return {role: {row.category: row.may for row in self.authority if row.role is role} for role in Role}
 
-    def _serves(self, span: Span) -> bool:
-        person = self.person_by_id.get(span.person)
-        return person is not None and person.status is Status.ACTIVE
+    @cached_property
+    def _partners_at(self) -> Mapping[str, tuple[Unit, ...]]:
+        return grouped((code, unit) for unit in self.units for code in unit.scope)
+
+    def _runs(self, term: Term, at_ms: int) -> bool:
+        from_ms, until_ms = self.plan.term(term)
+        return from_ms <= at_ms < until_ms
+
+
+def _terms(records: Iterable[Post | Person]) -> Iterator[tuple[str, Term]]:
+    for record in records:
+        if record.first_day or record.last_day:
+            yield record.id, (record.first_day, record.last_day)
 
 
 def load(path: Path) -> People:
-    """Read and validate `people.toml`.
+    """Read and validate `people.toml`, and the tables in CSV beside it: see `models.people.files`.
 
     Raises:
-        ConfigError: with all mistakes of the file.
+        ConfigError: with all mistakes of the files.
     """
-    from models.people.check import problems as check
+    from models.people.files import read
 
-    problems: list[Problem] = []
-    people = convert(read_toml(path), People, file=path, path="", problems=problems)
-    if people is not None:
-        problems += check(people, path)
-    if people is None or problems:
-        raise ConfigError(problems)
-    return people
+    return read(path)

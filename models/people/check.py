@@ -1,27 +1,27 @@
-"""What may be wrong with `People` beyond its shape, alone and against places and catalogue."""
+"""What may be wrong with `People` beyond its shape; against places and catalogue see `models.people.fit`."""
 
 from __future__ import annotations
 
+import datetime as dt
+import re
 import zoneinfo
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from models import topics
-from models.catalogue import Catalogue
-from models.content import duplicates, patterns_meet
+from models.content import duplicates
 from models.errors import Problem
-from models.people import People, Post, Role
-from models.people.duty import Shift
-from models.places import CellType, LineKind, NodeKind, Places
+from models.people import People
+from models.people.duty import Shift, Swap
+from models.people.posts import APPOINTED, Contract, Person, Post, Role
 
 Namer = Callable[..., Problem]
 """`Problem` with its first arguments given: the file, and sometimes the path."""
 
-LINE_ROLES = {Role.STREET_CHIEF: LineKind.STREET, Role.ROAD_CHIEF: LineKind.ROAD, Role.LANE_CHIEF: LineKind.LANE}
-NODE_ROLES = {Role.BUILDING_CHIEF: {NodeKind.BUILDING, NodeKind.INSTITUTION}, Role.SHOP_CHIEF: {NodeKind.SHOP}}
-LEVELS = {
+MAX_QUALIFICATIONS: Final = 64
+LEVELS: Final[Mapping[Role, int]] = {
     Role.STREET_CHIEF: 1,
     Role.ROAD_CHIEF: 2,
     Role.LANE_CHIEF: 3,
@@ -34,10 +34,27 @@ LEVELS = {
 }
 
 
-def problems(people: People, file: Path | str) -> list[Problem]:
-    """Name every mistake that the file shows by itself."""
-    checks = (_ids, _posts, _cycles, _shifts, _vacancies, _tables)
-    return [problem for check in checks for problem in check(people, partial(Problem, file))]
+def problems(people: People, file: Path | str, tables: Mapping[str, Path] | None = None) -> list[Problem]:
+    """Name every mistake that the file shows by itself.
+
+    Args:
+        people: all of it.
+        file: its `people.toml`.
+        tables: files of the tables that stand in CSV.
+    """
+    checks = (_ids, _posts, _cycles, _shifts, _swaps, _vacancies, _terms, _tables)
+    namer = partial(named, file, tables or {})
+    return [problem for check in checks for problem in check(people, namer)]
+
+
+def named(file: Path | str, tables: Mapping[str, Path], path: str, what: str, remedy: str) -> Problem:
+    """Return a problem with its file: where the table stands in CSV that, with line and column."""
+    table, _, rest = path.partition("[")
+    if table not in tables:
+        return Problem(file, path, what, remedy)
+    index, _, field = rest.partition("]")
+    column = re.sub(r"^\.", "", field)
+    return Problem(tables[table], f"line {int(index) + 2}" + (f", {column}" if column else ""), what, remedy)
 
 
 def _ids(people: People, problem: Namer) -> Iterator[Problem]:
@@ -66,6 +83,12 @@ def _posts(people: People, problem: Namer) -> Iterator[Problem]:
             what = f"a {post.role} has level {LEVELS[post.role]}, not {post.level}"
             yield problem(f"{path}.level", what, "correct the level or the role")
         yield from _above(people, post, partial(problem, f"{path}.supervisor"))
+        lines = APPOINTED.get(post.role)
+        if post.appointed_from and lines and post.appointed_from not in lines:
+            what = f"a {post.role} is not appointed from {post.appointed_from}"
+            yield problem(f"{path}.appointed_from", what, f"use one of: {', '.join(sorted(lines))}")
+        if post.seat and post.seat not in people.team:
+            yield problem(f"{path}.seat", f"the team has no seat {post.seat!r}", "add it to `team`, or correct it")
         for at, deputy in enumerate(post.deputies):
             if deputy not in people.post_by_id and deputy not in people.person_by_id:
                 what = f"no post or person has the id {deputy}"
@@ -137,12 +160,53 @@ def _shifts(people: People, problem: Namer) -> Iterator[Problem]:
                     what, remedy = f"no {name} has the id {key}", f"add the {name}, or correct the id"
                     yield problem(f"{table}[{index}].{name}", what, remedy)
     for index, once in enumerate(people.dated_shifts):
-        start, end = (
-            moment if moment.tzinfo else moment.replace(tzinfo=zone or UTC) for moment in (once.start, once.end)
-        )
-        if end <= start:
+        if not _is_forward(once.start, once.end, zone):
             remedy = "correct the times; give the date of the next day if it runs over midnight"
             yield problem(f"dated_shifts[{index}].end", f"the shift ends at {once.end} before it starts", remedy)
+
+
+def _is_forward(start: dt.datetime, end: dt.datetime, zone: zoneinfo.ZoneInfo | None) -> bool:
+    one, other = (moment if moment.tzinfo else moment.replace(tzinfo=zone or dt.UTC) for moment in (start, end))
+    return one < other
+
+
+def _swaps(people: People, problem: Namer) -> Iterator[Problem]:
+    """A swap that changes nothing is a slip of the pen, and would leave somebody waiting for the other."""
+    zone = _zone(people.time_zone)
+    earlier: dict[str, list[Swap]] = {}
+    for index, swap in enumerate(people.swaps):
+        path = f"swaps[{index}]"
+        before = earlier.setdefault(swap.post, [])
+        unknown = [
+            (name, key)
+            for name, key, known in (
+                ("post", swap.post, people.post_by_id),
+                ("person", swap.person, people.person_by_id),
+                ("substitute", swap.substitute, people.person_by_id),
+            )
+            if key not in known
+        ]
+        for name, key in unknown:
+            yield problem(f"{path}.{name}", f"no such id: {key}", "add it, or correct the id")
+        if swap.person == swap.substitute:
+            yield problem(f"{path}.substitute", f"{swap.person} swaps with himself", "name who takes over")
+        if not _is_forward(swap.start, swap.end, zone):
+            yield problem(f"{path}.end", f"the swap ends at {swap.end} before it starts", "correct the times")
+        elif zone and not unknown:
+            yield from _gift(people, swap, before, partial(problem, path))
+        before.append(swap)
+
+
+def _gift(people: People, swap: Swap, before: Sequence[Swap], problem: Namer) -> Iterator[Problem]:
+    """Look at what a swap gives away, given those before it at its post."""
+    to_ms = people.plan.to_ms
+    start, end = to_ms(swap.start), to_ms(swap.end)
+    if any(one.person == swap.person and to_ms(one.start) < end and start < to_ms(one.end) for one in before):
+        what = f"{swap.person} has given away a part of this time before"
+        yield problem(what, "let the swaps touch, not overlap")
+    elif not any(span.person == swap.person for span in people.plan.spans(swap.post, start, end, swaps=before)):
+        what = f"{swap.person} is not on duty at {swap.post} in this time"
+        yield problem(what, "correct the times or the person")
 
 
 def _zone(name: str) -> zoneinfo.ZoneInfo | None:
@@ -153,7 +217,8 @@ def _zone(name: str) -> zoneinfo.ZoneInfo | None:
 
 
 def _vacancies(people: People, problem: Namer) -> Iterator[Problem]:
-    held, busy = {shift.post for shift in people.shifts}, {shift.person for shift in people.shifts}
+    held = {shift.post for shift in people.shifts}
+    busy = {shift.person for shift in people.shifts} | {swap.substitute for swap in people.swaps}
     for index, post in enumerate(people.posts):
         if post.id not in held:
             what = f"post {post.id} has no person: no shift names it"
@@ -167,97 +232,18 @@ def _vacancies(people: People, problem: Namer) -> Iterator[Problem]:
 def _tables(people: People, problem: Namer) -> Iterator[Problem]:
     for index, key in duplicates(f"{row.role} and {row.category}" for row in people.authority):
         yield problem(f"authority[{index}]", f"two rows for {key}", "keep one of them")
-    for index, unit in enumerate(people.units):
-        if unit.contract and unit.contract.last_day < unit.contract.first_day:
-            path = f"units[{index}].contract.last_day"
-            yield problem(path, "the contract ends before it starts", "correct the days")
+    names = {name for person in people.persons for name in person.qualifications}
+    if len(names) > MAX_QUALIFICATIONS:
+        what = f"{len(names)} different qualifications, at most {MAX_QUALIFICATIONS} are told apart"
+        yield problem("persons", what, "use the same word for the same thing")
 
 
-def cross_problems(
-    people: People,
-    places: Places,
-    catalogue: Catalogue,
-    *,
-    file: Path | str = "people.toml",
-    places_file: Path | str = "places.geojson",
-    catalogue_file: Path | str = "catalogue.toml",
-) -> list[Problem]:
-    """Name what fits in no one file: scopes without a place, units that nobody knows, cells without an officer."""
-    in_people, in_places, in_catalogue = (partial(Problem, name) for name in (file, places_file, catalogue_file))
-    return [
-        *_scopes(people, places, in_people),
-        *_lead_units(people, places, catalogue, in_places, in_catalogue),
-        *_patterns(people, places, catalogue, in_people, in_places),
-        *_shared_ids(people, places, in_people),
-        *_cells_without_officer(people, places, in_places),
-    ]
-
-
-def _scopes(people: People, places: Places, problem: Namer) -> Iterator[Problem]:
-    tables: tuple[Mapping[str, object], ...] = (
-        places.area_by_code,
-        places.cell_by_code,
-        places.line_by_code,
-        places.node_by_code,
-    )
-    for index, post in enumerate(people.posts):
-        for at, code in enumerate(post.scope):
-            path = f"posts[{index}].scope[{at}]"
-            if not any(code in table for table in tables):
-                remedy = "add it to places.geojson, or correct the code"
-                yield problem(path, f"no place has the code {code}", remedy)
-            elif not _fits(post.role, code, places):
-                yield problem(path, f"{code} is no place for a {post.role}", "correct the code or the role")
-
-
-def _fits(role: Role, code: str, places: Places) -> bool:
-    if role in LINE_ROLES:
-        line = places.line_by_code.get(code)
-        return line is not None and line.kind is LINE_ROLES[role]
-    if role in NODE_ROLES:
-        node = places.node_by_code.get(code)
-        return node is not None and node.kind in NODE_ROLES[role]
-    cell = places.cell_by_code.get(code)
-    if role is Role.GRID_OFFICER:
-        return cell is not None and cell.type is not CellType.MICRO
-    return role is not Role.MICRO_GRID_OFFICER or (cell is not None and cell.type is CellType.MICRO)
-
-
-def _lead_units(
-    people: People, places: Places, catalogue: Catalogue, in_places: Namer, in_catalogue: Namer
-) -> Iterator[Problem]:
-    remedy = "add the unit to people.toml, or correct the id"
-    for index, category in enumerate(catalogue.categories):
-        if category.lead_unit not in people.unit_by_id:
-            what = f"no unit has the id {category.lead_unit}"
-            yield in_catalogue(f"categories[{index}].lead_unit", what, remedy)
-    for cell in places.cells:
-        if cell.lead_unit is not None and cell.lead_unit not in people.unit_by_id:
-            yield in_places(f"cells[{cell.code}].lead_unit", f"no unit has the id {cell.lead_unit}", remedy)
-
-
-def _patterns(
-    people: People, places: Places, catalogue: Catalogue, in_people: Namer, in_places: Namer
-) -> Iterator[Problem]:
-    """A right or an exclusive cell for a category that does not exist is a slip of the pen."""
-    rows = [(in_people, f"authority[{i}].category", row.category) for i, row in enumerate(people.authority)]
-    rows += [(in_places, f"cells[{cell.code}].categories", key) for cell in places.cells for key in cell.categories]
-    for problem, path, pattern in rows:
-        if not any(patterns_meet(pattern, key) for key in catalogue.category_by_key):
-            yield problem(path, f"no category matches {pattern}", "correct it, or add the category")
-
-
-def _shared_ids(people: People, places: Places, problem: Namer) -> Iterator[Problem]:
-    """Devices and persons each have a key and a branch of the topic tree by their id."""
-    for table, items in (("persons", people.person_by_id), ("posts", people.post_by_id)):
-        for index, key in enumerate(items):
-            if key in places.device_by_id:
-                yield problem(f"{table}[{index}].id", f"{key} is also a device's id", "give it another id")
-
-
-def _cells_without_officer(people: People, places: Places, problem: Namer) -> Iterator[Problem]:
-    for cell in places.cells:
-        posts = people.posts_by_scope.get(cell.code, ())
-        if cell.type is CellType.BASE and not any(post.role is Role.GRID_OFFICER for post in posts):
-            remedy = "add a post with this cell in its scope to people.toml"
-            yield problem(f"cells[{cell.code}]", f"cell {cell.code} has no grid officer", remedy)
+def _terms(people: People, problem: Namer) -> Iterator[Problem]:
+    terms: list[tuple[str, Post | Person | Contract]] = []
+    terms += [(f"posts[{i}].last_day", post) for i, post in enumerate(people.posts)]
+    terms += [(f"persons[{i}].last_day", person) for i, person in enumerate(people.persons)]
+    terms += [(f"units[{i}].contract.last_day", u.contract) for i, u in enumerate(people.units) if u.contract]
+    for path, term in terms:
+        if term.first_day and term.last_day and term.last_day < term.first_day:
+            name = "the contract" if isinstance(term, Contract) else "the term"
+            yield problem(path, f"{name} ends before it starts", "correct the days")

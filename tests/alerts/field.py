@@ -17,7 +17,19 @@ import httpx
 from models import topics
 from models.clock import now_ms
 from models.link import Link
-from models.messages import Ack, Alert, Decision, DispatchOrder, Evidence, Message, Receipt, ReceiptKind, decode, encode
+from models.messages import (
+    Ack,
+    Alert,
+    Decision,
+    DispatchOrder,
+    Evidence,
+    Load,
+    Message,
+    Receipt,
+    ReceiptKind,
+    decode,
+    encode,
+)
 from tests.alerts.town import Town
 from tests.conftest import wait_until
 
@@ -27,14 +39,14 @@ M = TypeVar("M", bound=Message)
 class Field:
     """Everybody else on the broker. Keeps every message that came, in order."""
 
-    def __init__(self, town: Town) -> None:
+    def __init__(self, town: Town, name: str = "field") -> None:
         self.town = town
         self.tenant = town.config.tenant
         self.came: list[tuple[str, bytes]] = []
         self._lock = threading.Lock()
         root = f"{topics.ROOT}/{self.tenant}"
-        wanted = (f"{root}/alerts/+", f"{root}/+/ack", f"{root}/decisions/+")
-        self.link = Link(town.config.mqtt, "field", on_message=self._on_message, subscriptions=wanted)
+        wanted = (f"{root}/alerts/+", f"{root}/+/ack", f"{root}/decisions/+", f"{root}/load/+")
+        self.link = Link(town.config.mqtt, name, on_message=self._on_message, subscriptions=wanted)
 
     def __enter__(self) -> Self:
         self.link.start()
@@ -100,6 +112,12 @@ class Field:
     @property
     def decisions(self) -> list[Decision]:
         return self._all("decisions", Decision, kid="alerts")
+
+    @property
+    def loads(self) -> list[Load]:
+        """The newest word of each person, in the order in which they came."""
+        newest = {load.person: load for load in self._all("load", Load, kid="alerts")}
+        return list(newest.values())
 
     def acks(self, sender: str) -> list[Ack]:
         topic = topics.ack(self.tenant, sender)

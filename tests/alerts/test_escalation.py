@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from alerts import rematch
 from alerts.admission import Wish, admit
 from alerts.casebook import Case, Casebook
 from alerts.entries import GENESIS_HASH, Draft, Entry, Genesis, Intent, Kind, chain
@@ -55,11 +56,13 @@ class Desk:
     def follow_up(self) -> list[Intent]:
         told: list[Intent] = []
         for case in list(self.book.cases.values()):
-            while (plan := self.plan(case.incident_id)).tell:
+            while (plan := self.plan(case.incident_id)).tell or plan.rematch:
                 self._take(
                     Draft(kind=Kind.ALERT_INTENDED, body=intent, incident_id=case.incident_id) for intent in plan.tell
                 )
                 told += plan.tell
+                if plan.rematch:
+                    self._take([rematch.decision(self.book, case, plan.rematch, self.now_ms)])
         return told
 
     def wait(self, until_ms: int) -> list[Intent]:
@@ -77,7 +80,7 @@ class Desk:
 
     def plan(self, incident_id: str) -> Plan:
         case = self.book.cases[incident_id]
-        return next_step(case, LIMITS[case.priority], now_ms=self.now_ms)
+        return next_step(case, LIMITS[case.priority], now_ms=self.now_ms, people=self.book.people)
 
     @property
     def case(self) -> Case:

@@ -121,6 +121,16 @@ def test_a_decision_goes_to_the_stream_until_it_says_stored(field: Field, servic
         wait_until(lambda: seat.get(f"/api/incidents/{alert.incident_id}").json()["unstored_decisions"] == 0)
 
 
+def test_the_load_of_who_is_asked_is_said_and_kept_by_the_broker(field: Field, service: Service, town: Town) -> None:
+    alert = dispatch(field)
+    wait_until(lambda: any(load.person == alert.person and load.open for load in field.loads))
+    assert next(load for load in field.loads if load.person == alert.person).open == {alert.priority: 1}
+    with Field(town, "latecomer") as latecomer:
+        wait_until(lambda: any(load.person == alert.person for load in latecomer.loads))
+    field.receipt(alert, ReceiptKind.DECLINED)
+    wait_until(lambda: any(load.person == alert.person and not load.open for load in field.loads))
+
+
 def test_sigterm_ends_it_in_order_though_a_page_is_listening(field: Field, service: Service) -> None:
     with service.client("seat") as seat, seat.stream("GET", "/api/feed?cursor=0") as listening:
         next(listening.iter_lines())

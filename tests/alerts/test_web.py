@@ -208,7 +208,9 @@ def test_the_map_is_the_city_of_the_config(service: Service) -> None:
     with service.client("seat") as seat:
         features = seat.get("/api/places").json()["features"]
     layers = [feature["properties"]["layer"] for feature in features]
-    assert layers.count("cell") == 135
+    kinds = [feature["properties"]["kind"] for feature in features if feature["properties"]["layer"] == "cell"]
+    assert kinds.count("base") == 135
+    assert {"exclusive", "micro"} <= set(kinds)
     assert {"line", "node", "device"} <= set(layers)
     camera = next(f for f in features if f["properties"]["code"] == "cam-01")
     assert camera["geometry"]["type"] == "Point"

@@ -10,11 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import catalogue, people
+from models.catalogue import Lead
 from models.city import generate
 from models.errors import ConfigError, Problem
-from models.people import May, People, Role
-from models.people.check import cross_problems
-from models.people.duty import DAY_MS, DutyPlan, Weekday, WeeklyShift
+from models.messages import Priority
+from models.people import May, People, Profile, Role
+from models.people.duty import DAY_MS, DutyPlan, Rota, Weekday, WeeklyShift
+from models.people.fit import cross_problems
+from models.places import CellType
 
 TOWN = """
 time_zone = "Europe/Berlin"
@@ -139,6 +142,87 @@ def test_deputies_come_in_their_order_and_only_while_on_duty(town: People) -> No
     assert [post.id for post in town.deputyships_of["ben"]] == ["lane"]
 
 
+SWAP = """
+[[swaps]]
+post = "grid"
+person = "anna"
+substitute = "boss"
+start = 2026-11-23T10:00:00
+end = 2026-11-23T12:00:00
+"""
+
+
+def test_a_swap_hands_over_exactly_what_the_other_had(tmp_path: Path) -> None:
+    town = load(tmp_path, TOWN + SWAP)
+    hours = [names(town, "grid", f"2026-11-23T{hour:02}:00:00") for hour in (9, 10, 11, 12, 20)]
+    assert hours == [["anna"], ["boss"], ["boss"], ["anna"], []]
+    assert [post.id for post in town.posts_of["boss"]] == ["grid", "office"]
+    over_the_end = SWAP.replace("T10", "T19").replace("T12", "T23")
+    town = load(tmp_path, TOWN + over_the_end)
+    assert (names(town, "grid", "2026-11-23T19:30:00"), names(town, "grid", "2026-11-23T20:00:00")) == (["boss"], [])
+
+
+def test_what_was_taken_over_can_be_handed_on(tmp_path: Path) -> None:
+    on = SWAP.replace('"anna"', '"ben"').replace('"boss"', '"anna"')
+    back = SWAP.replace('"anna"', '"boss"').replace('substitute = "boss"', 'substitute = "ben"').replace("T12", "T11")
+    town = load(tmp_path, TOWN + SWAP + back)
+    assert [names(town, "grid", f"2026-11-23T{hour}:30:00") for hour in (10, 11)] == [["ben"], ["boss"]]
+    assert "is not on duty" in " ".join(problem.what for problem in problems(tmp_path, TOWN + on))
+
+
+def test_overlapping_shifts_of_a_person_are_one_duty(tmp_path: Path) -> None:
+    more = '\n[[weekly_shifts]]\npost = "grid"\nperson = "anna"\ndays = ["mon"]\nstart = 07:00:00\nend = 09:00:00\n'
+    text = TOWN.replace("weekly_shifts = [", "weekly_shifts = [\n" + _inline(more) + ",")
+    (duty,) = load(tmp_path, text).duties("grid", at_ms("2026-11-23T08:30:00"))
+    assert (duty.from_ms, duty.until_ms) == (at_ms("2026-11-23T07:00:00"), at_ms("2026-11-23T20:00:00"))
+
+
+def _inline(table: str) -> str:
+    return "{ " + ", ".join(table.strip().splitlines()[1:]) + " }"
+
+
+@pytest.mark.parametrize(
+    ("old", "field"), [('id = "anna",', "persons"), ('id = "grid"\n', "posts")], ids=["a person", "a post"]
+)
+def test_nobody_is_on_duty_outside_his_term_or_that_of_his_post(tmp_path: Path, old: str, field: str) -> None:
+    end = ", " if field == "persons" else "\n"
+    days = f"first_day = 2026-11-24{end}last_day = 2026-11-25{end}"
+    town = load(tmp_path, TOWN.replace(old, old + days))
+    on_duty = [names(town, "grid", f"2026-11-{day}T10:00:00") for day in (23, 24, 25, 26)]
+    assert on_duty == [[], ["anna"], ["anna"], []]
+
+
+def test_chiefs_of_a_node_stand_outside_the_chain_unless_it_is_switched(tmp_path: Path) -> None:
+    text = TOWN.replace('"grid_officer"\nlevel', '"shop_chief"\nlevel')
+    for switch, edge, below in (("", "collaborates", ["lane"]), ("node_chiefs_in_chain = true", "supervises", None)):
+        town = load(tmp_path, f"{switch}\n{text}")
+        assert town.edge_of(town.post_by_id["grid"]) == edge
+        assert [post.id for post in town.subtree("office")] == (below or ["lane", "grid"])
+        assert [post.id for post in town.parents("grid")] == ["lane", "office"], "alerts go up either way"
+    town = load(tmp_path, text.replace('supervisor = "lane"', 'supervisor = "lane"\nedge = "supervises"'))
+    assert [post.id for post in town.subtree("lane")] == ["grid"]
+
+
+def test_a_partner_is_told_in_its_area_for_its_categories_while_its_contract_runs(tmp_path: Path) -> None:
+    partner = 'kind = "contractor"\nscope = ["A", "500199001"]\ncategories = ["order.*", "gas.leak"]\n'
+    group = '\n[[units]]\nid = "friends"\nkind = "volunteer_group"\nname = "友"\nname_en = "F"\nscope = ["A"]\n'
+    town = load(tmp_path, TOWN.replace('kind = "contractor"\n', partner) + group)
+    spring, autumn = at_ms("2026-03-01T00:00"), at_ms("2026-11-01T00:00")
+    asked = [
+        (["A"], "order.bike", Priority.P3, spring),
+        (["B", "500199001"], "gas.leak", Priority.P1, spring),
+        (["A"], "fire.heat", Priority.P2, spring),
+        (["A"], "order.bike", Priority.P4, autumn),
+        (["C"], "order.bike", Priority.P4, spring),
+    ]
+    assert [town.partners(*one) for one in asked] == [("firm", "friends"), ("firm",), (), ("friends",), ()]
+
+
+def test_an_officer_may_serve_two_sub_districts_and_a_post_several_areas(town: People) -> None:
+    assert [post.id for post in town.posts_of["ben"]] == ["grid", "lane"]
+    assert {code for post in town.posts_of["ben"] for code in post.scope} == {"A", "B", "LN"}
+
+
 def test_the_chain_can_be_walked_both_ways(town: People) -> None:
     assert [post.id for post in town.parents("grid")] == ["lane", "office"]
     assert [post.id for post in town.children["lane"]] == ["grid"]
@@ -172,6 +256,8 @@ def test_the_canonical_form_is_read_back_under_its_hash(town: People) -> None:
     assert again.on_duty("grid", at_ms("2026-11-23T08:00:00")) == town.on_duty("grid", at_ms("2026-11-23T08:00:00"))
 
 
+BACKWARDS = "first_day = 2026-02-02, last_day = 2026-02-01"
+ELSEWHERE = 'appointed_from = "shop_heads"'
 MISTAKES = {
     "an officer without a post": ('person = "anna"', 'person = "ben"', "persons[0]", "officer anna has no post"),
     "a post without a person": ('{ post = "grid"', '{ post = "lane"', "posts[2]", "post grid has no person"),
@@ -203,8 +289,52 @@ MISTAKES = {
     "an unknown zone": ("Europe/Berlin", "Europe/Bärlin", "time_zone", "unknown time zone"),
     "a contract backwards": ("last_day = 2026", "last_day = 2025", "units[1].contract.last_day", "before it starts"),
     "two rows for one right": ('"fire.*"', '"*"', "authority[1]", "two rows"),
+    "a term backwards": (
+        'id = "ben",',
+        'id = "ben", first_day = 2026-02-02, last_day = 2026-02-01,',
+        "persons[1].last_day",
+        "before it starts",
+    ),
+    "a chief appointed from elsewhere": (
+        "level = 3",
+        'level = 3\nappointed_from = "shop_heads"',
+        "posts[1].appointed_from",
+        "is not appointed",
+    ),
+    "a seat that the team has not": ("level = 3", 'level = 3\nseat = "police"', "posts[1].seat", "no seat 'police'"),
+    "a blank name": ('name = "巷长"', 'name = "  "', "posts[1].name", "regex"),
     "a phone number": ('name_en = "Ben"', 'name_en = "Ben", phone = "1"', "persons[1].phone", "unknown key"),
 }
+
+
+SWAP_MISTAKES = {
+    "an unknown post": ('post = "grid"', 'post = "grids"', "swaps[0].post", "no such id: grids"),
+    "an unknown person": ('person = "anna"', 'person = "ann"', "swaps[0].person", "no such id: ann"),
+    "an unknown substitute": ('"boss"', '"bos"', "swaps[0].substitute", "no such id: bos"),
+    "oneself": ('"boss"', '"anna"', "swaps[0].substitute", "with himself"),
+    "an end before its start": ("T12", "T09", "swaps[0].end", "before it starts"),
+    "a time off duty": ("11-23", "11-22", "swaps[0]", "is not on duty at grid"),
+}
+
+
+@pytest.mark.parametrize("name", SWAP_MISTAKES)
+def test_each_mistake_of_a_swap_is_named_with_its_path(tmp_path: Path, name: str) -> None:
+    old, new, path, what = SWAP_MISTAKES[name]
+    assert old in SWAP
+    found = problems(tmp_path, TOWN + SWAP.replace(old, new))
+    assert any(p.path == path and what in p.what for p in found), found
+
+
+def test_two_swaps_of_one_time_are_refused(tmp_path: Path) -> None:
+    other = SWAP.replace("T10", "T11").replace("T12", "T13").replace('"boss"', '"ben"')
+    (problem,) = problems(tmp_path, TOWN + SWAP + other)
+    assert (problem.path, "has given away" in problem.what) == ("swaps[1]", True)
+
+
+def test_more_qualifications_than_can_be_told_apart_are_refused(tmp_path: Path) -> None:
+    many = ", ".join(f'"q{n}"' for n in range(65))
+    (problem,) = problems(tmp_path, TOWN.replace('id = "ben",', f'id = "ben", qualifications = [{many}],'))
+    assert "65 different qualifications" in problem.what
 
 
 def problems(tmp_path: Path, text: str) -> list[Problem]:
@@ -248,12 +378,25 @@ def test_what_fits_in_no_one_file_is_named() -> None:
     broken = msgspec.structs.replace(
         town,
         posts=tuple(posts),
-        units=town.units[1:],
+        units=tuple(unit for unit in town.units if unit.id != "emergency"),
         authority=(msgspec.structs.replace(town.authority[0], category="moon.*"),),
+        team=("police",),
     )
+    broken = msgspec.structs.replace(
+        broken,
+        units=(*broken.units, msgspec.structs.replace(town.units[0], id="p", scope=("mars",), categories=("sun.*",))),
+    )
+    row = Lead(category="wind.*", area="pluto", unit="nobody", basis="b", source="proposal")
+    listed = msgspec.structs.replace(listed, leads=(row,))
     found = " ".join(str(problem) for problem in cross_problems(broken, places, listed))
     for what in (
         "no place has the code nowhere",
+        "no place has the code mars",
+        "no place has the code pluto",
+        "no unit has the id nobody",
+        "no category matches sun.*",
+        "no category matches wind.*",
+        "lacks: police",
         "is no place for a grid_officer",
         "no unit has the id emergency",
         "no category matches moon.*",
@@ -261,6 +404,31 @@ def test_what_fits_in_no_one_file_is_named() -> None:
         f"cell {places.cells[0].code} has no grid officer",
     ):
         assert what in found
+
+
+def test_two_leads_for_one_category_in_an_exclusive_cell_are_refused() -> None:
+    city, listed = generate(60), catalogue.load()
+    special = next(cell for cell in city.places.cells if cell.type is CellType.EXCLUSIVE)
+    pattern = special.categories[0]
+    row = Lead(category=pattern, area=special.code, unit="sanitation", basis="b", source="proposal")
+    listed = msgspec.structs.replace(listed, leads=(row,))
+    (problem,) = cross_problems(city.people, city.places, listed)
+    assert f"two leads for {pattern} in {special.code}" in problem.what
+    listed = msgspec.structs.replace(listed, leads=(msgspec.structs.replace(row, unit=special.lead_unit),))
+    assert cross_problems(city.people, city.places, listed) == []
+
+
+def test_without_a_grid_tier_each_cell_needs_a_chief_of_its_line() -> None:
+    city, listed = generate(12), catalogue.load()
+    posts = tuple(post for post in city.people.posts if post.role is not Role.GRID_OFFICER)
+    bare = msgspec.structs.replace(city.people, posts=posts)
+    cells = [cell for cell in city.places.cells if cell.type is CellType.BASE]
+    assert len(cross_problems(bare, city.places, listed)) == len(cells)
+    bare = msgspec.structs.replace(bare, profile=Profile.FIVE_CHIEFS)
+    assert cross_problems(bare, city.places, listed) == []
+    lanes = tuple(post for post in posts if post.role is not Role.LANE_CHIEF)
+    found = cross_problems(msgspec.structs.replace(bare, posts=lanes), city.places, listed)
+    assert {problem.what for problem in found} == {f"cell {cell.code} has no chief of its line" for cell in cells}
 
 
 ZONES = st.sampled_from(["Asia/Shanghai", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"])
@@ -282,7 +450,7 @@ def test_a_roster_without_gaps_on_paper_has_none_in_the_machine(
         WeeklyShift(post="p", person=f"p{i}", days=tuple(Weekday), start=clock(a), end=clock(b))
         for i, (a, b) in enumerate(pairs)
     ]
-    plan = DutyPlan(zoneinfo.ZoneInfo(zone), shifts, [])
+    plan = DutyPlan(Rota(zoneinfo.ZoneInfo(zone), shifts))
     start_ms = at_ms("2026-01-01T00:00:00", zoneinfo.ZoneInfo("UTC")) + day * DAY_MS
     assert list(plan.gaps("p", start_ms, start_ms + 9 * DAY_MS)) == []
     moment = start_ms + data.draw(st.integers(0, DAY_MS - 1))
@@ -307,12 +475,12 @@ def test_duty_agrees_with_the_clock_on_the_wall(
         want = today in days and shift.start <= now < shift.end
     else:
         want = (today in days and now >= shift.start) or (before in days and now < shift.end)
-    assert bool(DutyPlan(tz, [shift], []).at("p", moment)) is want
+    assert bool(DutyPlan(Rota(tz, [shift])).at("p", moment)) is want
 
 
 @pytest.mark.parametrize(("date", "hours"), [("2026-03-28", 11), ("2026-10-24", 13), ("2026-11-21", 12)])
 def test_the_night_the_clocks_change_is_an_hour_shorter_or_longer(date: str, hours: int) -> None:
     shift = WeeklyShift(post="p", person="a", days=tuple(Weekday), start=dt.time(20), end=dt.time(8))
     start_ms = at_ms(f"{date}T12:00:00")
-    spans = DutyPlan(BERLIN, [shift], []).spans("p", start_ms, start_ms + DAY_MS)
+    spans = DutyPlan(Rota(BERLIN, [shift])).spans("p", start_ms, start_ms + DAY_MS)
     assert [(span.until_ms - span.from_ms) / 3_600_000 for span in spans] == [hours]

@@ -1,0 +1,45 @@
+"""Days as a roster and a rule name them: weekdays, public holidays, and the Saturdays that are worked in return."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+
+from models.content import Record
+
+
+class Day(enum.StrEnum):
+    """A weekday, Monday first, or a sort of day by the calendar."""
+
+    MON = "mon"
+    TUE = "tue"
+    WED = "wed"
+    THU = "thu"
+    FRI = "fri"
+    SAT = "sat"
+    SUN = "sun"
+    WORKDAY = "workday"
+    HOLIDAY = "holiday"
+
+
+WEEK = tuple(Day)[:7]
+
+
+class Calendar(Record, frozen=True, kw_only=True):
+    """Which days are worked: Monday to Friday but for `holidays`, and `workdays` besides.
+
+    Attributes:
+        holidays: days off, weekdays among them.
+        workdays: weekend days that are worked in return for a holiday.
+    """
+
+    holidays: frozenset[dt.date] = frozenset()
+    workdays: frozenset[dt.date] = frozenset()
+
+    def is_workday(self, date: dt.date) -> bool:
+        """Whether `date` is worked."""
+        return date in self.workdays or (date.weekday() < 5 and date not in self.holidays)
+
+    def kinds_of(self, date: dt.date) -> frozenset[Day]:
+        """Give the names under which a rule may mean `date`: its weekday, and workday or holiday."""
+        return frozenset({WEEK[date.weekday()], Day.WORKDAY if self.is_workday(date) else Day.HOLIDAY})
