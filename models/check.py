@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from models import catalogue, people, places, thresholds
-from models.config import FILE, Config
+from models.catalogue.check import label_problems
+from models.config import FILE, Config, Edge
 from models.config import load as load_config
-from models.content import Content
-from models.detectors import thresholds_of
+from models.content import MAX_FILE_BYTES, Content, read_bytes
+from models.detectors import read_manifest
 from models.errors import ConfigError, Problem
-from models.people.check import cross_problems
+from models.people.files import tables_of
+from models.people.fit import cross_problems
+from models.remembered import Remembered, key_of
 
 PLACES: Final = "places.geojson"
 PEOPLE: Final = "people.toml"
@@ -25,7 +28,12 @@ C = TypeVar("C", bound=Content)
 
 @dataclass
 class Folder:
-    """A config folder as far as it could be read, and what is wrong with it."""
+    """A config folder as far as it could be read, and what is wrong with it.
+
+    Attributes:
+        problems: with one of them nothing of the folder may be used.
+        remarks: what was repaired, or looks doubtful and is taken all the same.
+    """
 
     config: Config | None = None
     places: places.Places | None = None
@@ -33,10 +41,16 @@ class Folder:
     catalogue: catalogue.Catalogue | None = None
     thresholds: thresholds.Thresholds | None = None
     problems: list[Problem] = field(default_factory=list)
+    remarks: list[Problem] = field(default_factory=list)
 
 
-def check(folder: Path) -> Folder:
-    """Return all of `folder`, read and validated, with every problem found; never raises for its content."""
+def check(folder: Path, *, trust: bool = False) -> Folder:
+    """Return all of `folder`, read and validated, with every problem found; never raises for its content.
+
+    Args:
+        folder: the config folder.
+        trust: leave out what takes long and was done before with the same content: a process that starts does.
+    """
     found = Folder()
     try:
         found.config = load_config(folder)
@@ -44,7 +58,7 @@ def check(folder: Path) -> Folder:
         found.problems += exc.problems
     if folder.is_file():
         folder = Path(found.config.folder) if found.config else folder.parent
-    found.places = _read(found, places.load, folder / PLACES)
+    found.places = _read_places(found, folder / PLACES, trust=trust)
     found.people = _read(found, people.load, folder / PEOPLE)
     found.catalogue = _read(found, catalogue.load, folder / CATALOGUE)
     found.thresholds = _read(found, thresholds.load, folder / THRESHOLDS)
@@ -56,12 +70,34 @@ def check(folder: Path) -> Folder:
             file=folder / PEOPLE,
             places_file=folder / PLACES,
             catalogue_file=folder / CATALOGUE,
+            tables=tables_of(folder / PEOPLE),
         )
+    if found.thresholds and found.places:
+        found.problems += thresholds.place_problems(found.thresholds, found.places, file=folder / THRESHOLDS)
     if found.config and found.places:
         found.problems += _edge_problems(found.config, found.places, folder / FILE)
     if found.config and found.catalogue:
-        found.problems += _detector_problems(found.config.edge.detector, found.catalogue, folder / CATALOGUE)
+        found.problems += _detector_problems(found.config.edge, found.catalogue, folder / CATALOGUE)
     return found
+
+
+def _read_places(found: Folder, path: Path, *, trust: bool) -> places.Places | None:
+    limit = found.config.max_file_bytes if found.config else MAX_FILE_BYTES
+    remembered = Remembered(found.config.state if found.config else None)
+    try:
+        raw = read_bytes(path, max_bytes=limit)
+        key = key_of("geometry", raw)
+        is_known = trust and remembered.has(key)
+        read = places.read(raw, file=path, geometry=not is_known)
+    except ConfigError as exc:
+        found.problems += exc.problems
+        return None
+    found.problems += read.problems
+    found.remarks += read.remarks
+    if not is_known and not read.problems:
+        remembered.put(key)
+    # Mistakes in a shape do not keep those of the other files from being found in the same run.
+    return read.places if read.is_whole else None
 
 
 def _read(found: Folder, load: Callable[[Path], C], path: Path) -> C | None:
@@ -87,10 +123,11 @@ def _edge_problems(config: Config, city: places.Places, path: Path) -> list[Prob
     return problems
 
 
-def _detector_problems(name: str, known: catalogue.Catalogue, path: Path) -> list[Problem]:
-    """Return what is wrong with the manifest of detector `name`, or the labels of it that mean nothing here."""
+def _detector_problems(edge: Edge, known: catalogue.Catalogue, path: Path) -> list[Problem]:
+    """Return what is wrong with the manifest of the detector, or the labels of it that mean nothing here."""
     try:
-        labels = thresholds_of(name)
+        manifest = read_manifest(edge.detector)
+        manifest.network(edge.precision)
     except ConfigError as exc:
         return list(exc.problems)
-    return catalogue.label_problems(known, dict.fromkeys(labels, name), file=path)
+    return label_problems(known, dict.fromkeys(manifest.labels, edge.detector), file=path)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from models.errors import ConfigError
+
+if TYPE_CHECKING:
+    from models.check import Folder
 
 Subparsers = argparse._SubParsersAction  # noqa: SLF001  # argparse has no public name for it
 
@@ -22,10 +26,35 @@ def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
     keys.set_defaults(run=_keys)
     check = commands.add_parser("check", help="say everything that is wrong with a config folder")
     check.add_argument("config", type=Path, help="config folder")
+    check.add_argument("--map", type=Path, metavar="FILE", help="write the mistakes as GeoJSON, to see them on a map")
+    check.add_argument(
+        "--proof", action="store_true", help="prove that somebody answers for every cell, category and minute"
+    )
+    check.add_argument("--days", type=_days, default=8, metavar="N", help="days to prove from now on (default 8)")
+    check.add_argument("--from", dest="since", metavar="TIME", help="prove from 2026-11-22T08:00 on, local time")
+    check.add_argument("--json", action="store_true", help="print the proof as one JSON object")
     check.set_defaults(run=_check)
+    coverage = commands.add_parser("coverage", help="say how much of each cell the cameras and sensors see")
+    coverage.add_argument("config", type=Path, help="config folder")
+    coverage.add_argument("--json", action="store_true", help="print one JSON object")
+    coverage.add_argument("--map", type=Path, metavar="FILE", help="write cells and views as GeoJSON")
+    coverage.add_argument("--limit", type=int, default=40, metavar="N", help="cells to print (default 40; 0: all)")
+    coverage.set_defaults(run=_coverage)
+    people = commands.add_parser("people", help="write the people of a config folder as TOML or CSV")
+    people.add_argument("config", type=Path, help="config folder")
+    people.add_argument("--to", choices=("csv", "toml"), required=True, help="csv: one file a table, for large rosters")
+    people.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+    people.add_argument("--force", action="store_true", help="overwrite files that are there")
+    people.set_defaults(run=_people)
     city = commands.add_parser("city", help="write a sample city: a config folder that validates and runs")
-    city.add_argument("--units", type=int, default=135, help="base cells of the grid (default 135)")
-    city.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+    goal = city.add_mutually_exclusive_group(required=True)
+    goal.add_argument("--out", type=Path, metavar="DIR", help="folder to write")
+    goal.add_argument("--list", action="store_true", help="list the templates and what sets each apart")
+    city.add_argument(
+        "--template", default="five_chiefs_grid", metavar="NAME", help="model of governance, or your own .toml"
+    )
+    city.add_argument("--units", type=int, default=None, help="base cells of the grid (default: as the template says)")
+    city.add_argument("--officers", type=int, default=None, metavar="N", help="so many people exactly")
     city.add_argument("--seed", type=int, default=0, help="another seed, another city (default 0)")
     city.add_argument("--force", action="store_true", help="overwrite files that are there")
     city.set_defaults(run=_city)
@@ -83,23 +112,90 @@ def _keys(args: argparse.Namespace) -> int:
     return 0
 
 
+def _days(text: str) -> int:
+    days = int(text)
+    if not 1 <= days <= 366:
+        raise argparse.ArgumentTypeError(f"{days} is not in 1 to 366")
+    return days
+
+
 def _check(args: argparse.Namespace) -> int:
     from models.check import check
 
-    problems = check(args.config).problems
+    found = check(args.config)
+    problems = found.problems
     for problem in problems:
         print(problem, file=sys.stderr)
+    for remark in found.remarks:
+        print(f"remark: {remark}", file=sys.stderr)
+    if args.map:
+        from models.places.drawing import mistakes, write
+
+        write(args.map, mistakes(problems, found.remarks))
     if problems:
         print(f"{len(problems)} problem(s)", file=sys.stderr)
         return ConfigError.exit_code
+    if args.proof:
+        return _prove(args, found)
     print(f"{args.config}: no problems")
+    return 0
+
+
+def _prove(args: argparse.Namespace, found: Folder) -> int:
+    import json
+
+    from models.clock import now_ms
+    from models.proof import prove, text
+
+    assert found.places
+    assert found.people
+    assert found.catalogue
+    from_ms = text.moment(args.since, found.people) if args.since else now_ms() // 60_000 * 60_000
+    proof = prove(found.places, found.people, found.catalogue, from_ms=from_ms, days=args.days)
+    if args.json:
+        print(json.dumps(text.as_json(proof, found.people, found.catalogue), ensure_ascii=False))
+    else:
+        print("\n".join(text.lines(proof, found.people, found.catalogue)))
+    return 1 if proof.holes else 0
+
+
+def _coverage(args: argparse.Namespace) -> int:
+    from models.check import PLACES
+    from models.config import load
+    from models.places import coverage
+    from models.places import load as load_places
+
+    config = load(args.config)
+    path = Path(config.folder) / PLACES
+    places = load_places(path, geometry=False, max_bytes=config.max_file_bytes)
+    report = coverage.of(places, file=path)
+    if args.map:
+        coverage.draw(args.map, report, places)
+    print(coverage.to_json(report) if args.json else "\n".join(coverage.lines(report, limit=args.limit)))
+    return 0
+
+
+def _people(args: argparse.Namespace) -> int:
+    from models.check import PEOPLE
+    from models.people import files, load
+
+    people = load(args.config / PEOPLE)
+    contents = files.to_csv(people) if args.to == "csv" else {PEOPLE: files.to_toml(people)}
+    for path in files.write(contents, args.out, force=args.force):
+        print(path)
     return 0
 
 
 def _city(args: argparse.Namespace) -> int:
     from models.city import generate, write
+    from models.city.template import load, names
 
-    city = generate(args.units, args.seed)
+    if args.list:
+        for name in names():
+            model = load(name)
+            print(f"{name}: {model.name} ({model.name_en})\n    {model.about}\n    {model.about_en}")
+        return 0
+    city = generate(args.units, args.seed, template=args.template, officers=args.officers)
     for path in write(city, args.out, force=args.force):
         print(path)
     places, people = city.places, city.people

@@ -73,11 +73,15 @@ class Edge(Section, frozen=True, kw_only=True):
     """The edge agent.
 
     Attributes:
-        detector: name in the zoo, or the path of a manifest.
+        detector: name in the zoo, or the path of a manifest, as seen from the config folder.
+        precision: `fp32` or `int8`; without it, what the manifest names.
+        provider: of ONNX Runtime: `cpu`, or what its build on this machine has beside it, such as `xnnpack` or `cuda`.
+        threads: of ONNX Runtime within one picture; each camera has a thread of its own beside.
         detect_fps: frames per second and camera given to the detector at most.
         floor: candidates below this confidence are not published.
         max_outbox_mb: the outbox never grows beyond this.
         heartbeat_s: one heartbeat per camera and period.
+        canary_s: each device sends one observation in so long that goes the whole way and tells nobody.
         redaction: `outside_box` pixelates everything but the detection; `none` needs a policy.
         evidence_margin: margin around the box that stays sharp, as a share of the box.
     """
@@ -86,27 +90,75 @@ class Edge(Section, frozen=True, kw_only=True):
     cameras: tuple[Camera, ...] = ()
     sensors: tuple[Sensor, ...] = ()
     detector: str = "fire_smoke"
+    precision: Literal["fp32", "int8"] | None = None
+    provider: str = "cpu"
     detect_fps: Positive = 5.0
     floor: Annotated[float, Meta(ge=0.01, le=1.0)] = 0.15
     max_outbox_mb: Annotated[int, Meta(ge=1)] = 512
     heartbeat_s: Positive = 15.0
+    canary_s: Positive = 60.0
     redaction: Literal["outside_box", "none"] = "outside_box"
     evidence_margin: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.25
     threads: Annotated[int, Meta(ge=1, le=64)] = 1
+
+
+class Adapter(Section, frozen=True, kw_only=True):
+    """Devices of another make, on the same broker. The broker decides who may publish there: they do not seal.
+
+    Attributes:
+        base: the base topic of Zigbee2MQTT, the discovery prefix of Home Assistant, the group id of Sparkplug B, the
+            prefix of ESPHome, the topic filter of plain JSON; empty: the usual one.
+    """
+
+    kind: Literal["zigbee2mqtt", "tasmota", "homeassistant", "sparkplug", "esphome", "json"]
+    base: str = ""
 
 
 class Stream(Section, frozen=True, kw_only=True):
     """The stream processor.
 
     Attributes:
-        broker: `embedded` keeps the log in the state folder; `kafka://host:port` is Kafka.
+        broker: `embedded` keeps the log in the state folder; `kafka://host:port,host:port` is Kafka.
         partitions: of `obs`; fixed once the log exists.
+        retention_days: records of the log older than this may go, once everybody has done with them.
+        max_log_mb: the embedded log never grows beyond this.
+        standby_replicas: workers on Kafka that keep the state of a partition beside the one that owns it.
         late_alarm_s: a late observation alarms like a live one while younger than this.
+        adapters: makes of devices beside our own that are listened to.
     """
 
     broker: str = "embedded"
     partitions: Annotated[int, Meta(ge=1, le=1024)] = 4
+    retention_days: Positive = 14.0
+    max_log_mb: Annotated[int, Meta(ge=16)] = 4096
+    standby_replicas: Annotated[int, Meta(ge=0, le=3)] = 1
     late_alarm_s: Positive = 1800.0
+    adapters: tuple[Adapter, ...] = ()
+
+
+class Influx(Section, frozen=True, kw_only=True):
+    """An InfluxDB 2.
+
+    Attributes:
+        token_file: holds a token that may read and write the bucket, and make it if it is not there.
+    """
+
+    url: str
+    token_file: str
+    org: str = "gridwarden"
+    bucket: str = "gridwarden"
+
+
+class History(Section, frozen=True, kw_only=True):
+    """What became of every observation.
+
+    Attributes:
+        keep_days: older rows are let go of.
+        influx: kept there, by a process of its own (`gridwarden history`); None: in the state folder.
+    """
+
+    keep_days: Annotated[int, Meta(ge=1, le=36_500)] = 90
+    influx: Influx | None = None
 
 
 class Alerts(Section, frozen=True, kw_only=True):
@@ -126,13 +178,19 @@ class Alerts(Section, frozen=True, kw_only=True):
 
 
 class Config(Section, frozen=True, kw_only=True):
-    """The whole file. `folder` is where the other config files lie: by default, beside it."""
+    """The whole file. `folder` is where the other config files lie: by default, beside it.
+
+    Attributes:
+        max_file_mb: a larger `places.geojson` is refused before it is read, so that a wrong file takes no memory.
+    """
 
     tenant: Id
     state_dir: str = "var"
+    max_file_mb: Annotated[int, Meta(ge=1, le=4096)] = 256
     mqtt: Mqtt = Mqtt()
     edge: Edge = Edge()
     stream: Stream = Stream()
+    history: History = History()
     alerts: Alerts = Alerts()
     folder: str = ""
 
@@ -140,6 +198,11 @@ class Config(Section, frozen=True, kw_only=True):
     def state(self) -> Path:
         """Where logs, ledgers, outboxes and keys live."""
         return self.resolve(self.state_dir)
+
+    @property
+    def max_file_bytes(self) -> int:
+        """The largest `places.geojson` that is read."""
+        return self.max_file_mb * 2**20
 
     @property
     def keys(self) -> Path:
@@ -169,10 +232,19 @@ def load(folder: Path) -> Config:
     files = {"password_file": config.mqtt.password_file, "ca_file": config.mqtt.ca_file}
     seen_from_here = {name: str(config.resolve(value)) for name, value in files.items() if value is not None}
     config = replace(config, mqtt=replace(config.mqtt, **seen_from_here))
+    if Path(config.edge.detector).suffix:
+        config = replace(config, edge=replace(config.edge, detector=str(config.resolve(config.edge.detector))))
+    if influx := config.history.influx:
+        influx = replace(influx, token_file=str(config.resolve(influx.token_file)))
+        config = replace(config, history=replace(config.history, influx=influx))
     served = [(f"edge.cameras[{i}].device", camera.device) for i, camera in enumerate(config.edge.cameras)]
     served += [(f"edge.sensors[{i}].device", sensor.device) for i, sensor in enumerate(config.edge.sensors)]
     for i, device in duplicates([device for _, device in served]):
         problems.append(Problem(path, served[i][0], f"{device!r} is served twice", "give each device one source"))
+    for i, adapter in enumerate(config.stream.adapters):
+        if adapter.kind == "json" and not adapter.base:
+            what, remedy = "plain JSON has no usual topic", 'give a topic filter, such as base = "sensors/+/state"'
+            problems.append(Problem(path, f"stream.adapters[{i}].base", what, remedy))
     if problems:
         raise ConfigError(problems)
     return config

@@ -7,7 +7,6 @@ the first line carries.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import os
 import re
@@ -34,7 +33,7 @@ _seal_decoder = Decoder(_Seal)
 
 
 def _mac(key: bytes, topic: str, line: bytes) -> str:
-    return hmac.new(key, topic.encode() + b"\n" + line, hashlib.sha256).hexdigest()
+    return hmac.digest(key, b"%b\n%b" % (topic.encode(), line), "sha256").hex()
 
 
 def seal(topic: str, line: bytes, *, kid: str, key: bytes, attachment: bytes = b"") -> bytes:
@@ -64,6 +63,10 @@ class Keyring:
 
     def __getitem__(self, kid: str) -> bytes:
         return self._keys[kid]
+
+    def take_over(self, other: Keyring) -> None:
+        """Hold the keys of `other` from here on, and no others."""
+        self._keys = dict(other._keys)
 
     def seal(self, topic: str, line: bytes, *, kid: str, attachment: bytes = b"") -> bytes:
         """As `seal`, with the key of `kid`."""

@@ -146,7 +146,7 @@ def make_keys(config: Config) -> None:
     """Make a key for everybody who sends and has none yet: stream, alerts, devices, officers."""
     from models.check import check
 
-    found = check(Path(config.folder))
+    found = check(Path(config.folder), trust=True)
     if found.problems:
         raise ConfigError(found.problems)
     assert found.places is not None
@@ -178,6 +178,9 @@ class _Chain:
         if self.config.mqtt.embedded:
             children.append(self._child("broker", ["broker", effective], ready=self._broker_answers))
         children.append(self._child("stream", ["stream", effective], state / "stream.json"))
+        if self.config.history.influx is not None:
+            # Nobody waits for a database: alerts come without it, and the log keeps what it has not taken.
+            children.append(self._child("history", ["history", effective], ready=lambda: True))
         children.append(self._child("alerts", ["alerts", effective], state / "alerts.json"))
         if self.config.edge.cameras or self.config.edge.sensors:
             started = str(clock.now_ms())

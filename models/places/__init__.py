@@ -10,19 +10,19 @@ import enum
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, NamedTuple
 
 from msgspec import Meta
 
-from models.content import Content, Record, Text, grouped, read_bytes
-from models.errors import ConfigError
-from models.geo import PointE7, Polygon
+from models.content import MAX_FILE_BYTES, Content, Record, Text, grouped, read_bytes
+from models.datum import Datum
+from models.errors import ConfigError, Problem
+from models.geo import PointE7
 from models.messages import Id
+from models.outlines import Points, Polygons
 
 Code = Annotated[str, Meta(pattern=r"^[0-9A-Za-z][0-9A-Za-z._-]{0,31}$")]
 """An area or cell code: 15 digits for a unit grid (GB/T 30428), its parent's digits first; or a local code."""
-
-UNIT_GRID_DIGITS = 15
 
 
 class CellType(enum.StrEnum):
@@ -91,14 +91,17 @@ class DeviceKind(enum.StrEnum):
 
 
 class Area(Record, frozen=True, kw_only=True):
-    """A district, sub-district or community; its outline is optional."""
+    """A district, sub-district or community; its outline is optional.
+
+    Where it has one, its cells must cover it: without outlines a cell that is missing at the city's edge is not missed.
+    """
 
     code: Code
     kind: AreaKind
     name: Text
     name_en: Text
     parent: Code | None = None
-    polygons: tuple[Polygon, ...] = ()
+    polygons: Polygons = Polygons()
 
 
 class Cell(Record, frozen=True, kw_only=True):
@@ -116,7 +119,7 @@ class Cell(Record, frozen=True, kw_only=True):
     name: Text
     name_en: Text
     parent: Code
-    polygons: Annotated[tuple[Polygon, ...], Meta(min_length=1)]
+    polygons: Polygons
     type: CellType = CellType.BASE
     line: Code | None = None
     categories: tuple[str, ...] = ()
@@ -132,8 +135,8 @@ class Node(Record, frozen=True, kw_only=True):
     name: Text
     name_en: Text
     cell: Code
-    polygons: Annotated[tuple[Polygon, ...], Meta(min_length=1)]
-    frontage: tuple[Polygon, ...] = ()
+    polygons: Polygons
+    frontage: Polygons = Polygons()
 
 
 class Line(Record, frozen=True, kw_only=True):
@@ -143,7 +146,7 @@ class Line(Record, frozen=True, kw_only=True):
     kind: LineKind
     name: Text
     name_en: Text
-    points: Annotated[tuple[PointE7, ...], Meta(min_length=2)]
+    points: Points
     buffer_m: Annotated[float, Meta(gt=0, le=200)]
     parent: Code | None = None
     demonstration: bool = False
@@ -170,9 +173,11 @@ class Device(Record, frozen=True, kw_only=True):
 
     Attributes:
         agent: id of the device of kind `agent` that speaks for it; an agent has none.
+        source: of a device of another make: how it is called there, such as ``zigbee2mqtt/kitchen smoke``.
+        power: a device on a battery speaks seldom, and is missed later.
         heading_deg: camera only: clockwise from north.
         fov_deg: camera only: horizontal angle of view.
-        range_m: camera only: how far it sees a fire of 1 m.
+        range_m: how far a camera sees a fire of 1 m, or a sensor senses.
     """
 
     id: Id
@@ -184,20 +189,20 @@ class Device(Record, frozen=True, kw_only=True):
     zone: Id | None = None
     agent: Id | None = None
     node: Code | None = None
+    source: Text | None = None
+    power: Literal["mains", "battery"] = "mains"
     height_m: Annotated[float, Meta(ge=0, le=500)] | None = None
     heading_deg: Annotated[float, Meta(ge=0, lt=360)] | None = None
     fov_deg: Annotated[float, Meta(gt=0, le=360)] | None = None
     range_m: Annotated[float, Meta(gt=0, le=5_000)] | None = None
 
 
-class Datum(enum.StrEnum):
-    """In which datum the file was written. RFC 7946 knows only this one."""
-
-    WGS84 = "WGS-84"
-
-
 class Places(Content, frozen=True, kw_only=True):
-    """Everything that has a place. Order is that of the file."""
+    """Everything that has a place. Order is that of the file.
+
+    Attributes:
+        datum: what the file's positions were given in. Here all are WGS-84.
+    """
 
     areas: tuple[Area, ...] = ()
     cells: tuple[Cell, ...] = ()
@@ -258,26 +263,55 @@ class Places(Content, frozen=True, kw_only=True):
         return zone.street if zone else None
 
 
-def load(path: Path, *, geometry: bool = True) -> Places:
-    """Read and validate `places.geojson`.
+class Reading(NamedTuple):
+    """A file as far as it could be read.
+
+    Attributes:
+        problems: mistakes: with one of them the places may not be used.
+        remarks: what was repaired, or looks doubtful and is taken all the same.
+        is_whole: nothing had to be left out: others may be checked against these places, whatever is wrong with them.
+    """
+
+    places: Places
+    problems: tuple[Problem, ...]
+    remarks: tuple[Problem, ...]
+    is_whole: bool
+
+
+def read(raw: bytes, *, file: Path | str, geometry: bool = True) -> Reading:
+    """Read and validate what stands in a `places.geojson`.
 
     Args:
-        path: the file.
-        geometry: also look for crossings, overlaps, gaps and what lies outside its cell (needs shapely). A process that
-            only draws a checked file may leave it out.
+        raw: the bytes of the file.
+        file: its name, for messages.
+        geometry: also look for crossings, overlaps, gaps and what lies outside its cell (needs shapely). It is the
+            expensive part: a process that uses a file that was checked leaves it out.
 
     Raises:
-        ConfigError: with all mistakes of the file.
+        ConfigError: it is no FeatureCollection.
     """
     from models.places import check
     from models.places.geojson import parse
 
-    places, sources, problems = parse(read_bytes(path), file=path)
-    problems += check.problems(places, sources)
+    places, sources, problems = parse(raw, file=file)
+    problems += check.problems(sources)
+    remarks: list[Problem] = list(check.remarks(sources))
     if geometry:
         from models.places.geometry import problems as geometry_problems  # it loads shapely
 
-        problems += geometry_problems(places, sources)
-    if problems:
-        raise ConfigError(problems)
-    return places
+        mistakes, doubts = geometry_problems(sources)
+        problems += mistakes
+        remarks += doubts
+    return Reading(places, tuple(problems), tuple(remarks), sources.is_whole)
+
+
+def load(path: Path, *, geometry: bool = True, max_bytes: int = MAX_FILE_BYTES) -> Places:
+    """Read and validate `places.geojson`; see `read`.
+
+    Raises:
+        ConfigError: with all mistakes of the file, or it is larger than `max_bytes`.
+    """
+    found = read(read_bytes(path, max_bytes=max_bytes), file=path, geometry=geometry)
+    if found.problems:
+        raise ConfigError(found.problems)
+    return found.places

@@ -7,127 +7,174 @@ from collections.abc import Iterator
 from models import topics
 from models.content import duplicates
 from models.errors import Problem
-from models.places import (
-    UNIT_GRID_DIGITS,
-    Area,
-    AreaKind,
-    Cell,
-    CellType,
-    Device,
-    DeviceKind,
-    Line,
-    LineKind,
-    Node,
-    Places,
-)
-from models.places.geojson import Sources
+from models.places import Area, AreaKind, Cell, CellType, Device, DeviceKind, LineKind
+from models.places.sources import SPATIAL, At, Sources, key_of, shape_of
+
+DIGITS = (6, 9, 12, 15)
+"""Digits of a district's, sub-district's, community's and unit grid's code (GB/T 30428); all others are local codes."""
+SHOWN = 5
+"""Codes that one message names; the problem itself carries all."""
 
 
-def problems(places: Places, sources: Sources) -> list[Problem]:
-    """Name duplicate and reserved codes, and references to what is not there."""
-    checks = (_duplicates, _reserved, _areas, _cells, _lines, _zones, _devices)
-    return [problem for check in checks for problem in check(places, sources)]
+def problems(sources: Sources) -> list[Problem]:
+    """Name duplicate and reserved codes, references to what is not there, and what contradicts itself."""
+    checks = (_duplicates, _reserved, _areas, _cells, _nodes, _lines, _zones, _devices)
+    return [problem for check in checks for problem in check(sources)]
 
 
-def _duplicates(places: Places, sources: Sources) -> Iterator[Problem]:
+def remarks(sources: Sources) -> Iterator[Problem]:
+    """Name what was repaired, and what nothing refers to."""
+    if sources.clockwise:
+        codes = tuple(key_of(getattr(sources.places, layer)[index]) for layer, index in sources.clockwise)
+        what = f"run against the right-hand rule of RFC 7946, and were turned: {_some(codes)}"
+        remedy = "write outer rings counter-clockwise and holes clockwise"
+        yield sources.problem(sources.clockwise[0], ".geometry", what, remedy, codes=codes)
+    held = {cell.parent for cell in sources.places.cells} | {area.parent for area in sources.places.areas}
+    for index, area in enumerate(sources.places.areas):
+        if area.code not in held:
+            what = f"{area.kind} {area.code} holds no cell"
+            yield sources.problem(("areas", index), ".properties.code", what, "name it as a parent, or remove it")
+    watched = {device.zone for device in sources.places.devices}
+    for index, zone in enumerate(sources.places.zones):
+        if zone.id not in watched:
+            what = f"no device stands in zone {zone.id}"
+            yield sources.problem(("zones", index), ".properties.id", what, "name it in a device, or remove it")
+
+
+def _some(codes: tuple[str, ...]) -> str:
+    return ", ".join(codes[:SHOWN]) + (f" and {len(codes) - SHOWN} more" if len(codes) > SHOWN else "")
+
+
+def _duplicates(sources: Sources) -> Iterator[Problem]:
     # A post's scope is a bare code, so the four spatial layers share one name space.
-    spatial: dict[str, tuple[Area | Cell | Node | Line, ...]] = {
-        "areas": places.areas,
-        "cells": places.cells,
-        "nodes": places.nodes,
-        "lines": places.lines,
-    }
-    items = [((layer, index), item.code) for layer in spatial for index, item in enumerate(spatial[layer])]
+    items = [
+        ((layer, index), item.code) for layer in SPATIAL for index, item in enumerate(getattr(sources.places, layer))
+    ]
     for at, code in duplicates(code for _, code in items):
         remedy = "give every area, cell, node and line a code of its own"
         yield sources.problem(items[at][0], ".properties.code", f"code {code} is used twice", remedy)
-    for layer, ids in _ids(places).items():
+    for layer, ids in _ids(sources).items():
         for index, key in duplicates(ids):
             yield sources.problem((layer, index), ".properties.id", f"id {key} is used twice", "give it one of its own")
 
 
-def _ids(places: Places) -> dict[str, list[str]]:
+def _ids(sources: Sources) -> dict[str, list[str]]:
+    places = sources.places
     return {"zones": [zone.id for zone in places.zones], "devices": [device.id for device in places.devices]}
 
 
-def _reserved(places: Places, sources: Sources) -> Iterator[Problem]:
-    for layer, ids in _ids(places).items():
+def _reserved(sources: Sources) -> Iterator[Problem]:
+    for layer, ids in _ids(sources).items():
         for index, key in enumerate(ids):
             if key in topics.RESERVED:
                 remedy = "choose another: it is a branch of the topic tree"
                 yield sources.problem((layer, index), ".properties.id", f"id {key} is reserved", remedy)
 
 
-def _unknown(sources: Sources, at: tuple[str, int], key: str, value: str, wanted: str) -> Problem:
-    what, remedy = f"there is no {wanted} {value}", f"add that {wanted}, or correct the reference"
-    return sources.problem(at, f".properties.{key}", what, remedy)
+def _unknown(sources: Sources, at: At, key: str, value: str, wanted: str) -> Problem:
+    layer, index = at
+    item = getattr(sources.places, layer)[index]
+    what = f"{layer[:-1]} {key_of(item)} names a {key} that is not there: there is no {wanted} {value}"
+    codes = (key_of(item), value)
+    return sources.problem(
+        at,
+        f".properties.{key}",
+        what,
+        f"add that {wanted}, or correct the reference",
+        codes=codes,
+        shape=shape_of(item),
+    )
 
 
-def _areas(places: Places, sources: Sources) -> Iterator[Problem]:
-    for index, area in enumerate(places.areas):
+def _areas(sources: Sources) -> Iterator[Problem]:
+    levels = list(AreaKind)
+    for index, area in enumerate(sources.places.areas):
         at = "areas", index
-        if area.parent is None and area.kind is not AreaKind.DISTRICT:
-            what = f"{area.kind} {area.code} has no parent"
-            yield sources.problem(at, ".properties.parent", what, "name the area that holds it")
-        elif area.parent is not None and area.parent not in sources.named["areas"]:
+        parent = sources.places.area_by_code.get(area.parent or "")
+        if area.parent is None:
+            if area.kind is not AreaKind.DISTRICT:
+                what = f"{area.kind} {area.code} has no parent"
+                yield sources.problem(at, ".properties.parent", what, "name the area that holds it")
+        elif area.parent not in sources.named["areas"]:
             yield _unknown(sources, at, "parent", area.parent, "area")
+        elif parent is not None and levels.index(parent.kind) >= levels.index(area.kind):
+            what = f"{parent.kind} {parent.code} cannot hold {area.kind} {area.code}"
+            remedy = "a community belongs to a sub-district, a sub-district to a district"
+            yield sources.problem(at, ".properties.parent", what, remedy, codes=(area.code, parent.code))
+        yield from _code_of_parent(sources, at, area)
 
 
-def _cells(places: Places, sources: Sources) -> Iterator[Problem]:
+def _cells(sources: Sources) -> Iterator[Problem]:
     named = sources.named
-    for index, cell in enumerate(places.cells):
+    for index, cell in enumerate(sources.places.cells):
         at = "cells", index
-        wanted = "cell" if cell.type is CellType.MICRO else "area"
+        is_micro = cell.type is CellType.MICRO
+        wanted = "cell" if is_micro else "area"
+        parent = sources.places.cell_by_code.get(cell.parent) if is_micro else None
         if cell.parent not in named[wanted + "s"]:
             yield _unknown(sources, at, "parent", cell.parent, wanted)
-        elif _contradicts_parent(cell):
-            what = f"code {cell.code} does not begin with its parent's code {cell.parent}"
-            yield sources.problem(at, ".properties.code", what, "correct the code or the parent")
+        elif parent is not None and parent.type is not CellType.BASE:
+            what = f"micro cell {cell.code} lies in {parent.type} cell {parent.code}"
+            remedy = "name the base cell that holds it"
+            yield sources.problem(at, ".properties.parent", what, remedy, codes=(cell.code, parent.code))
+        else:
+            yield from _code_of_parent(sources, at, cell)
         if cell.line is not None and cell.line not in named["lines"]:
             yield _unknown(sources, at, "line", cell.line, "line")
         if bool(cell.categories) != (cell.type is CellType.EXCLUSIVE):
             what = f"{cell.type} cell {cell.code} has {'' if cell.categories else 'no '}categories"
             yield sources.problem(at, ".properties.categories", what, "an exclusive cell has some, others have none")
-    for index, node in enumerate(places.nodes):
-        if node.cell not in named["cells"]:
+
+
+def _code_of_parent(sources: Sources, at: At, item: Area | Cell) -> Iterator[Problem]:
+    """A code of digits begins with that of its parent."""
+    parent = item.parent or ""
+    lengths = [len(code) if code.isdigit() else 0 for code in (parent, item.code)]
+    is_coded = all(length in DIGITS for length in lengths) and lengths[0] < lengths[1]
+    if is_coded and not item.code.startswith(parent):
+        what = f"code {item.code} does not begin with its parent's code {parent}"
+        remedy = "correct the code or the parent"
+        yield sources.problem(at, ".properties.code", what, remedy, codes=(item.code, parent))
+
+
+def _nodes(sources: Sources) -> Iterator[Problem]:
+    for index, node in enumerate(sources.places.nodes):
+        if node.cell not in sources.named["cells"]:
             yield _unknown(sources, ("nodes", index), "cell", node.cell, "cell")
 
 
-def _contradicts_parent(cell: Cell) -> bool:
-    is_unit_grid = len(cell.code) == UNIT_GRID_DIGITS and cell.code.isdigit() and cell.parent.isdigit()
-    return is_unit_grid and not cell.code.startswith(cell.parent)
-
-
-def _lines(places: Places, sources: Sources) -> Iterator[Problem]:
-    for index, line in enumerate(places.lines):
-        parent = places.line_by_code.get(line.parent or "")
+def _lines(sources: Sources) -> Iterator[Problem]:
+    for index, line in enumerate(sources.places.lines):
+        parent = sources.places.line_by_code.get(line.parent or "")
         if line.parent is not None and line.parent not in sources.named["lines"]:
             yield _unknown(sources, ("lines", index), "parent", line.parent, "line")
         elif parent is not None and parent.kind.level >= line.kind.level:
             what = f"{parent.kind} {parent.code} cannot hold {line.kind} {line.code}"
             remedy = "a lane belongs to a road, a road to a street"
-            yield sources.problem(("lines", index), ".properties.parent", what, remedy)
+            codes = (line.code, parent.code)
+            yield sources.problem(("lines", index), ".properties.parent", what, remedy, codes=codes)
 
 
-def _zones(places: Places, sources: Sources) -> Iterator[Problem]:
-    for index, zone in enumerate(places.zones):
+def _zones(sources: Sources) -> Iterator[Problem]:
+    for index, zone in enumerate(sources.places.zones):
         if zone.cell not in sources.named["cells"]:
             yield _unknown(sources, ("zones", index), "cell", zone.cell, "cell")
-        street = places.line_by_code.get(zone.street)
+        street = sources.places.line_by_code.get(zone.street)
         if zone.street not in sources.named["lines"] or (street is not None and street.kind is not LineKind.STREET):
             yield _unknown(sources, ("zones", index), "street", zone.street, "street")
 
 
-def _devices(places: Places, sources: Sources) -> Iterator[Problem]:
-    for index, device in enumerate(places.devices):
+def _devices(sources: Sources) -> Iterator[Problem]:
+    for index, device in enumerate(sources.places.devices):
         at = "devices", index
         for key, value in (("cell", device.cell), ("node", device.node), ("zone", device.zone)):
             if value is not None and value not in sources.named[key + "s"]:
                 yield _unknown(sources, at, key, value, key)
-        yield from _speaker(places, sources, at, device)
+        yield from _speaker(sources, at, device)
+        yield from _view(sources, at, device)
 
 
-def _speaker(places: Places, sources: Sources, at: tuple[str, int], device: Device) -> Iterator[Problem]:
+def _speaker(sources: Sources, at: At, device: Device) -> Iterator[Problem]:
     if device.kind is DeviceKind.AGENT:
         for key in ("zone", "agent"):
             if getattr(device, key) is not None:
@@ -137,7 +184,21 @@ def _speaker(places: Places, sources: Sources, at: tuple[str, int], device: Devi
     if device.zone is None:
         what = f"{device.kind} {device.id} stands in no zone"
         yield sources.problem(at, ".properties.zone", what, "name its zone")
-    agent = places.device_by_id.get(device.agent or "")
+    agent = sources.places.device_by_id.get(device.agent or "")
     is_broken = agent is None and device.agent in sources.named["devices"]
     if device.agent is not None and not is_broken and (agent is None or agent.kind is not DeviceKind.AGENT):
         yield _unknown(sources, at, "agent", device.agent, "agent")
+
+
+def _view(sources: Sources, at: At, device: Device) -> Iterator[Problem]:
+    """What a camera sees is given whole or not at all; nothing else looks anywhere."""
+    given = {key for key in ("heading_deg", "fov_deg", "range_m") if getattr(device, key) is not None}
+    if device.kind is not DeviceKind.CAMERA:
+        for key in sorted(given - {"range_m"}):
+            what = f"{device.kind} {device.id} has a {key}"
+            yield sources.problem(at, f".properties.{key}", what, "remove it: only a camera looks somewhere")
+    elif given and len(given) < 3:
+        for key in sorted({"heading_deg", "fov_deg", "range_m"} - given):
+            what = f"camera {device.id} has no {key}"
+            remedy = "give heading_deg, fov_deg and range_m, or none of them: then its view is unknown"
+            yield sources.problem(at, f".properties.{key}", what, remedy)

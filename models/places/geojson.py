@@ -1,26 +1,31 @@
 """RFC 7946 in, `Places` out; and back. Shapes only: what refers to what is checked in `models.places.check`.
 
 Every feature says in its property ``layer`` what it is: ``area``, ``cell``, ``node``, ``line``, ``zone`` or ``device``.
-The other properties are the fields of that type, the geometry is its polygons, points or point.
+The other properties are the fields of that type, the geometry is its polygons, points or point. Positions are turned
+into WGS-84, and rings so that outer ones run counter-clockwise and holes clockwise (RFC 7946, 3.1.6).
 """
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import msgspec
+from msgspec import Raw, Struct
 
 from models.content import Record, convert
+from models.datum import Datum, to_wgs84
 from models.errors import ConfigError, Problem
-from models.geo import PointE7, Polygon, to_degrees, to_e7
-from models.places import Area, Cell, Datum, Device, Line, Node, Places, Zone
+from models.geo import PointE7, point_e7, to_degrees
+from models.outlines import Points, Polygons
+from models.places import Area, Cell, Device, Line, Node, Places, Zone
+from models.places.coordinates import read_line, read_point, read_polygons
+from models.places.settle import settle
+from models.places.sources import SPATIAL, PlaceProblem, Shape, Sources, shape_of
 
-LAYERS: Mapping[str, tuple[str, type[Record]]] = {
+KINDS: Mapping[str, tuple[str, type[Record]]] = {
     "area": ("areas", Area),
     "cell": ("cells", Cell),
     "node": ("nodes", Node),
@@ -28,63 +33,84 @@ LAYERS: Mapping[str, tuple[str, type[Record]]] = {
     "zone": ("zones", Zone),
     "device": ("devices", Device),
 }
-MAX_RING_POINTS = 200_000
-"""Positions of one ring: no real cell comes near."""
+GEOMETRIC = frozenset({"polygons", "points", "point"})
+"""The fields that a geometry fills."""
+_WGS84_NAMES = ("CRS84", "4326", "4490")
+"""How the `crs` of older GeoJSON ends where it means what RFC 7946 means; CGCS2000 is within a decimetre of it."""
 
 
-@dataclass(slots=True)
-class Sources:
-    """Where in the file each thing stood, so that a later check can name it.
-
-    Attributes:
-        features: layer field (such as `cells`) to the feature indices, parallel to `Places`.
-        named: codes and ids of all features, broken ones too: a reference to those is no second mistake.
-    """
-
-    file: Path | str = "places.geojson"
-    features: dict[str, list[int]] = field(default_factory=lambda: {name: [] for name, _ in LAYERS.values()})
-    named: dict[str, set[str]] = field(default_factory=lambda: {name: set() for name, _ in LAYERS.values()})
-
-    def path(self, layer: str, index: int, rest: str = "") -> str:
-        """Give the path of item `index` of `Places.<layer>` in the file."""
-        return f"features[{self.features[layer][index]}]{rest}"
-
-    def problem(self, at: tuple[str, int], rest: str, what: str, remedy: str) -> Problem:
-        """Name a mistake at `rest` of the item that `at` gives as layer and index."""
-        return Problem(self.file, self.path(*at, rest), what, remedy)
+class _Geometry(Struct):
+    type: str
+    coordinates: Raw
 
 
-def parse(raw: bytes, *, file: Path | str) -> tuple[Places, Sources, list[Problem]]:
-    """Take a FeatureCollection apart. What has a mistake is left out of the result and named in the list.
+class _Feature(Struct):
+    type: Literal["Feature"]
+    properties: dict[str, Any]
+    geometry: _Geometry | None = None
+
+
+class _Head(Struct):
+    type: Literal["FeatureCollection"]
+    features: list[Raw]
+    datum: Any = Datum.WGS84
+    source_datum: Any = None
+    bbox: Any = None
+    crs: Any = None
+
+
+class Parsed(NamedTuple):
+    """What a file says, where it says it, and what is wrong with it; what has a mistake is left out of the places."""
+
+    places: Places
+    sources: Sources
+    problems: list[Problem]
+
+
+def parse(raw: bytes, *, file: Path | str) -> Parsed:
+    """Take a FeatureCollection apart.
 
     Raises:
         ConfigError: not JSON, or not a FeatureCollection at all.
     """
-    document = _document(raw, file)
-    sources = Sources(file=file)
+    head, features = _document(raw, file)
     problems: list[Problem] = []
-    datum = convert(document.get("datum", Datum.WGS84), Datum, file=file, path="datum", problems=problems)
-    items: dict[str, list[Record]] = {name: [] for name, _ in LAYERS.values()}
-    for index, feature in enumerate(document["features"]):
-        reader = _FeatureReader(file, f"features[{index}]", problems)
-        read = reader.read(feature, sources)
-        if read:
-            layer, item = read
-            items[layer].append(item)
-            sources.features[layer].append(index)
-    layers: dict[str, Any] = {name: tuple(layer) for name, layer in items.items()}
-    return Places(datum=datum or Datum.WGS84, **layers), sources, problems
+    sources = Sources(file=file)
+    datum = _datum(head, file, problems)
+    items: dict[str, list[Record]] = {name: [] for name, _ in KINDS.values()}
+    for index, feature in enumerate(features):
+        read = _FeatureReader(file, f"features[{index}]", problems).read(feature, sources)
+        if read is None:
+            sources.is_whole = False
+            continue
+        layer, item = read
+        items[layer].append(item)
+        sources.features[layer].append(index)
+    sources.places, sources.clockwise = settle(items, datum)
+    if head.source_datum is not None:
+        written = convert(head.source_datum, Datum, file=file, path="source_datum", problems=problems)
+        sources.places = msgspec.structs.replace(sources.places, datum=written or datum)
+    sources.bbox = _bbox(head.bbox, datum, file, problems)
+    return Parsed(sources.places, sources, problems)
 
 
-def _document(raw: bytes, file: Path | str) -> dict[str, Any]:
+def _document(raw: bytes, file: Path | str) -> tuple[_Head, list[Any]]:
     try:
-        document = msgspec.json.decode(raw)
+        head = msgspec.json.decode(raw, type=_Head)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        # Python's own reader takes NaN and Infinity, which are then named where they stand.
-        try:
-            document = json.loads(raw)
-        except (ValueError, RecursionError) as exc:
-            raise ConfigError([Problem(file, "$", f"is not JSON: {exc}", "correct the place that is named")]) from exc
+        document = _plain_document(raw, file)
+        known = {name: document[name] for name in _Head.__struct_fields__ if name in document}
+        return _Head(**known | {"features": []}), document["features"]
+    else:
+        return head, head.features
+
+
+def _plain_document(raw: bytes, file: Path | str) -> dict[str, Any]:
+    """Read the file with Python's own reader: it takes NaN and Infinity, which are then named where they stand."""
+    try:
+        document = json.loads(raw)
+    except (ValueError, RecursionError) as exc:
+        raise ConfigError([Problem(file, "$", f"is not JSON: {exc}", "correct the place that is named")]) from exc
     if not isinstance(document, dict) or document.get("type") != "FeatureCollection":
         raise ConfigError([Problem(file, "type", "is not a FeatureCollection", "give a GeoJSON FeatureCollection")])
     if not isinstance(document.get("features"), list):
@@ -92,41 +118,86 @@ def _document(raw: bytes, file: Path | str) -> dict[str, Any]:
     return document
 
 
+def _datum(head: _Head, file: Path | str, problems: list[Problem]) -> Datum:
+    if head.crs is not None and not any(name in str(head.crs) for name in _WGS84_NAMES):
+        what = f"{str(head.crs)[:80]} is not a reference system that is read"
+        problems.append(Problem(file, "crs", what, f"give positions in degrees; `datum` is one of {', '.join(Datum)}"))
+    return convert(head.datum, Datum, file=file, path="datum", problems=problems) or Datum.WGS84
+
+
+def _bbox(value: object, datum: Datum, file: Path | str, problems: list[Problem]) -> tuple[int, int, int, int] | None:
+    if value is None:
+        return None
+    box = convert(value, list[float], file=file, path="bbox", problems=problems)
+    if box is None:
+        return None
+    corners = (box[:2], box[len(box) // 2 :][:2]) if len(box) in {4, 6} else ((0, 0), (0, 0))
+    (west, south), (east, north) = (point_e7(*corner) for corner in to_wgs84(corners, datum).tolist())
+    if not (west < east and south < north):
+        problems.append(Problem(file, "bbox", "has no area", "give west, south, east, north"))
+        return None
+    return west, south, east, north
+
+
 class _FeatureReader:
     """Reads one feature and collects its mistakes."""
 
     def __init__(self, file: Path | str, path: str, problems: list[Problem]) -> None:
         self.file, self.path, self.problems = file, path, problems
+        self.codes: tuple[str, ...] = ()
 
-    def refuse(self, rest: str, what: str, remedy: str) -> None:
-        self.problems.append(Problem(self.file, f"{self.path}{rest}", what, remedy))
+    def refuse(self, rest: str, what: str, remedy: str, shape: Shape = None) -> None:
+        self.problems.append(
+            PlaceProblem(
+                file=self.file, path=f"{self.path}{rest}", what=what, remedy=remedy, codes=self.codes, shape=shape
+            )
+        )
 
     def read(self, feature: object, sources: Sources) -> tuple[str, Record] | None:
-        properties = feature.get("properties") if isinstance(feature, dict) else None
-        if not isinstance(feature, dict) or feature.get("type") != "Feature" or not isinstance(properties, dict):
+        properties, geometry = self._parts(feature)
+        if properties is None:
             self.refuse("", "is not a Feature with properties", "give `type`, `geometry` and `properties`")
             return None
-        layer = LAYERS.get(str(properties.get("layer")))
+        layer = KINDS.get(str(properties.pop("layer", None)))
         if layer is None:
-            self.refuse(".properties.layer", "unknown layer", f"use one of: {', '.join(LAYERS)}")
+            self.refuse(".properties.layer", "unknown layer", f"use one of: {', '.join(KINDS)}")
             return None
         name, shape = layer
-        key = properties.get("code" if name in {"areas", "cells", "nodes", "lines"} else "id")
+        key = properties.get("code" if name in SPATIAL else "id")
         if isinstance(key, str):
             sources.named[name].add(key)
+            self.codes = (key,)
         before = len(self.problems)
-        value = {k: v for k, v in properties.items() if k != "layer"} | self._geometry(name, feature.get("geometry"))
-        if "frontage" in value:
-            value["frontage"] = self._polygons(value["frontage"], ".properties.frontage")
-        item = self._convert(value, shape)
+        for field in GEOMETRIC & properties.keys():
+            self.refuse(f".properties.{field}", "unknown key", "remove it: the geometry says this")
+        properties |= self._geometry(name, geometry)
+        if "frontage" in properties:
+            properties["frontage"] = self._polygons(properties["frontage"], ".properties.frontage")
+        item = self._convert(properties, shape)
         return (name, item) if item is not None and len(self.problems) == before else None
+
+    def _parts(self, feature: object) -> tuple[dict[str, Any] | None, object]:
+        """Return the properties and the geometry, the coordinates as they stand in the file where that is possible."""
+        if isinstance(feature, Raw):
+            try:
+                read = _decode_feature(feature)
+            except msgspec.DecodeError:
+                feature = msgspec.json.decode(feature)
+            else:
+                return read.properties, read.geometry
+        properties = feature.get("properties") if isinstance(feature, dict) else None
+        if not isinstance(feature, dict) or feature.get("type") != "Feature" or not isinstance(properties, dict):
+            return None, None
+        return dict(properties), feature.get("geometry")
 
     def _convert(self, value: dict[str, Any], shape: type[Record]) -> Record | None:
         found: list[Problem] = []
         item = convert(value, shape, file=self.file, path=f"{self.path}.properties", problems=found)
         # A missing geometry was named already, where it stands.
-        geometric = tuple(f"{self.path}.properties.{name}" for name in ("polygons", "points", "point"))
-        self.problems += [problem for problem in found if not problem.path.startswith(geometric)]
+        geometric = tuple(f"{self.path}.properties.{name}" for name in GEOMETRIC)
+        for problem in found:
+            if not problem.path.startswith(geometric):
+                self.refuse(problem.path.removeprefix(self.path), problem.what, problem.remedy)
         return item
 
     def _geometry(self, layer: str, geometry: object) -> dict[str, Any]:
@@ -134,105 +205,75 @@ class _FeatureReader:
             return {}
         if layer in {"areas", "cells", "nodes"}:
             return {"polygons": self._polygons(geometry, ".geometry")}
-        kind, name, read = ("LineString", "points", self._line) if layer == "lines" else ("Point", "point", self._point)
-        if not isinstance(geometry, dict) or geometry.get("type") != kind:
-            self.refuse(".geometry", f"is not a {kind}", f"give a {kind} with coordinates")
+        wanted = "LineString" if layer == "lines" else "Point"
+        kind, coordinates = _kind_of(geometry)
+        if kind != wanted:
+            self.refuse(".geometry", f"is not a {wanted}", f"give a {wanted} with coordinates")
             return {}
-        return {name: read(geometry.get("coordinates"), ".geometry.coordinates")}
+        at = ".geometry.coordinates"
+        if layer == "lines":
+            return {"points": read_line(coordinates, at, self.refuse)}
+        return {"point": read_point(coordinates, at, self.refuse)}
 
-    def _polygons(self, geometry: object, rest: str) -> tuple[Polygon, ...]:
-        kind = geometry.get("type") if isinstance(geometry, dict) else None
-        if not isinstance(geometry, dict) or kind not in {"Polygon", "MultiPolygon"}:
+    def _polygons(self, geometry: object, rest: str) -> Polygons:
+        kind, coordinates = _kind_of(geometry)
+        if kind not in {"Polygon", "MultiPolygon"}:
             self.refuse(rest, "is not a Polygon or MultiPolygon", "give one, with coordinates")
-            return ()
-        rest += ".coordinates"
-        coordinates = geometry.get("coordinates")
-        if kind == "Polygon":
-            return (self._polygon(coordinates, rest),)
-        return tuple(self._each(coordinates, rest, self._polygon))
+            return Polygons()
+        return read_polygons(kind, coordinates, f"{rest}.coordinates", self.refuse)
 
-    def _polygon(self, coordinates: object, rest: str) -> Polygon:
-        rings = tuple(self._each(coordinates, rest, self._ring))
-        if not rings:
-            self.refuse(rest, "has no ring", "give the outer ring first, then the holes")
-        return rings
 
-    def _ring(self, coordinates: object, rest: str) -> tuple[PointE7, ...]:
-        before = len(self.problems)
-        ring = tuple(self._each(coordinates, rest, self._point))
-        if len(self.problems) > before:
-            return ring
-        if len(ring) > MAX_RING_POINTS:
-            self.refuse(rest, f"has {len(ring):,} positions", f"simplify it to {MAX_RING_POINTS:,} or fewer")
-        elif ring and ring[0] != ring[-1]:
-            self.refuse(rest, "ring is not closed", "repeat its first position as the last one")
-        elif len(ring) < 4:
-            self.refuse(rest, f"ring has {len(ring)} positions", "give four or more, the last equal to the first")
-        return ring
+_decode_feature = msgspec.json.Decoder(_Feature).decode
 
-    def _line(self, coordinates: object, rest: str) -> tuple[PointE7, ...]:
-        before = len(self.problems)
-        points = tuple(self._each(coordinates, rest, self._point))
-        if len(self.problems) == before and len(set(points)) < 2:
-            self.refuse(rest, "line has no length", "give two different positions or more")
-        return points
 
-    def _each(self, values: object, rest: str, read: Callable[[object, str], Any]) -> Iterator[Any]:
-        if not isinstance(values, list):
-            self.refuse(rest, "is not a list", "nest the coordinates as RFC 7946 says")
-            return
-        for index, value in enumerate(values):
-            yield read(value, f"{rest}[{index}]")
+def _kind_of(geometry: object) -> tuple[str, object]:
+    if isinstance(geometry, _Geometry):
+        return geometry.type, geometry.coordinates
+    return (str(geometry.get("type")), geometry.get("coordinates")) if isinstance(geometry, dict) else ("", None)
 
-    def _point(self, value: object, rest: str) -> PointE7:
-        numbers = value if isinstance(value, list) else []
-        if len(numbers) not in {2, 3} or any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
-            self.refuse(rest, "is not a position", "give [longitude, latitude] in degrees")
-        elif any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
-            self.refuse(rest, "is not a finite number (NaN or infinite)", "give [longitude, latitude] in degrees")
-        else:
-            lon_deg, lat_deg = numbers[:2]
-            if abs(lon_deg) <= 180 and abs(lat_deg) <= 90:
-                return to_e7(lon_deg), to_e7(lat_deg)
-            is_swapped = abs(lon_deg) <= 90 < abs(lat_deg) <= 180
-            what = "latitude and longitude are swapped" if is_swapped else "is outside the earth"
-            shown = f"[{str(lon_deg)[:15]}, {str(lat_deg)[:15]}]"
-            self.refuse(rest, f"{what}: {shown}", "give [longitude, latitude] in degrees of WGS-84")
-        return 0, 0
+
+# --- out ---
 
 
 def dump(places: Places) -> bytes:
-    """Write `places` as a FeatureCollection, one feature a line; `parse` gives the same value back."""
-    features = [_feature(layer, item) for layer, (name, _) in LAYERS.items() for item in getattr(places, name)]
-    lines = b",\n".join(msgspec.json.encode(feature) for feature in features)
-    head = msgspec.json.encode({"type": "FeatureCollection", "datum": places.datum})[:-1]
-    return head + b',"features":[\n' + lines + b"\n]}\n"
+    """Write `places` as a FeatureCollection in WGS-84, one feature a line; `parse` gives the same value back."""
+    lines = b",\n".join(msgspec.json.encode(feature) for feature in _features(places))
+    head: dict[str, object] = {"type": "FeatureCollection", "datum": Datum.WGS84}
+    if places.datum is not Datum.WGS84:
+        head["source_datum"] = places.datum
+    return msgspec.json.encode(head)[:-1] + b',"features":[\n' + lines + b"\n]}\n"
 
 
-def _feature(layer: str, item: Record) -> dict[str, Any]:
-    properties = {
-        name: value
-        for name in item.__struct_fields__
-        if (value := getattr(item, name)) not in (None, ()) and name not in {"polygons", "points", "point"}
-    }
-    if "frontage" in properties:
-        properties["frontage"] = _polygons_out(properties["frontage"])
-    geometry: dict[str, Any] | None = None
-    if isinstance(item, Area | Cell | Node) and item.polygons:
-        geometry = _polygons_out(item.polygons)
-    elif isinstance(item, Line):
-        geometry = {"type": "LineString", "coordinates": _degrees(item.points)}
-    elif isinstance(item, Device | Zone) and item.point:
-        geometry = {"type": "Point", "coordinates": _degrees([item.point])[0]}
-    return {"type": "Feature", "properties": {"layer": layer, **properties}, "geometry": geometry}
+def _features(places: Places) -> Iterator[dict[str, Any]]:
+    for layer, (name, _) in KINDS.items():
+        for item in getattr(places, name):
+            properties = {
+                field: value
+                for field in item.__struct_fields__
+                if field not in GEOMETRIC and (value := getattr(item, field)) not in (None, (), Polygons())
+            }
+            if "frontage" in properties:
+                properties["frontage"] = geometry_of(properties["frontage"])
+            geometry = geometry_of(shape_of(item))
+            yield {"type": "Feature", "properties": {"layer": layer, **properties}, "geometry": geometry}
 
 
-def _polygons_out(polygons: tuple[Polygon, ...]) -> dict[str, Any]:
-    rings = [[_degrees(ring) for ring in polygon] for polygon in polygons]
-    if len(rings) == 1:
-        return {"type": "Polygon", "coordinates": rings[0]}
-    return {"type": "MultiPolygon", "coordinates": rings}
+def geometry_of(shape: Shape) -> dict[str, Any] | None:
+    """Return the GeoJSON geometry of a shape, in degrees."""
+    match shape:
+        case Polygons() if shape:
+            rings = [[_degrees(ring) for ring in polygon] for polygon in shape]
+            is_one = len(rings) == 1
+            return {
+                "type": "Polygon" if is_one else "MultiPolygon",
+                "coordinates": rings[0] if is_one else rings,
+            }
+        case Points():
+            return {"type": "LineString", "coordinates": _degrees(shape)}
+        case (int(), int()):
+            return {"type": "Point", "coordinates": _degrees([shape])[0]}
+    return None
 
 
-def _degrees(points: tuple[PointE7, ...] | list[PointE7]) -> list[list[float]]:
+def _degrees(points: Points | tuple[PointE7, ...] | list[PointE7]) -> list[list[float]]:
     return [[to_degrees(lon), to_degrees(lat)] for lon, lat in points]

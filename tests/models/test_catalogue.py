@@ -2,10 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from models import catalogue
-from models.catalogue import Catalogue, LimitUnit, TimeLimit
+from models.catalogue import Catalogue, CodeOrder, Lead, LimitUnit, TimeLimit
+from models.catalogue.check import label_problems
+from models.detectors.manifest import ZOO, thresholds_of
 from models.errors import ConfigError
 from models.messages import Priority, Stage
 from models.people import Role
@@ -90,8 +93,18 @@ def test_work_time_is_told_from_continuous_time() -> None:
         ('lead_unit = "emergency"\n', "", "categories[0].lead_unit", "missing"),
         ('basis = "样例责任清单：应急处置"\n', "", "categories[0].basis", "missing"),
         ('basis = "样例责任清单：应急处置"', 'basis = ""', "categories[0].basis", "length"),
+        ('basis = "样例责任清单：应急处置"', 'basis = "  "', "categories[0].basis", "regex"),
+        ('source = "proposal"\n\n', 'source = "hearsay"\n\n', "categories[0].source", "hearsay"),
+        (
+            'codes = { gridwarden-ext = "0599"',
+            'codes = { elsewhere = "0599"',
+            "categories[0].codes.elsewhere",
+            "no code list",
+        ),
+        ('evidence = ["before"', 'evidence = ["dawn"', "categories[0].evidence[0]", "dawn"),
+        ('settle_roles = ["grid_officer"', 'settle_roles = ["boss"', "categories[20].settle_roles[0]", "boss"),
         ('value = 1, unit = "urgent_hour"', 'value = 1, unit = "hour"', "clocks.handling.P1.unit", "hour"),
-        ('code = "0598"', 'code = "0599"', "categories[1].code", "is used twice"),
+        ('= "0598"', '= "0599"', "categories[1].codes.gridwarden-ext", "is used twice"),
         ('key = "fire.flame.single"', 'key = "fire.flame.confirmed"', "categories[1].key", "stands twice"),
         (
             'smoke = { pre_alarm = "fire.smoke.single"',
@@ -115,8 +128,60 @@ def test_each_mistake_is_named_with_its_path(tmp_path: Path, old: str, new: str,
     assert all(problem.file == file for problem in caught.value.problems)
 
 
+def test_every_item_has_what_a_list_must_say(shipped: Catalogue) -> None:
+    """Codes of both orders, a unit, a basis, evidence; and a limit of its own or that of its priority."""
+    for category in shipped.categories:
+        orders = {shipped.code_lists[name].order for name in category.codes}
+        swapped = {code[:2] for code in category.codes.values()} & {"04", "05"}
+        assert orders == set(CodeOrder) or not swapped, category.key
+        assert len(swapped) in {0, 2} or "cjt214-sample" in category.codes, category.key
+        assert category.lead_unit, category.key
+        assert category.basis, category.key
+        assert bool(category.evidence) is (category.cap is not None), category.key
+        assert shipped.handling_limit(category.key) is not None, category.key
+
+
+def test_the_two_orders_swap_street_order_and_sudden_events(shipped: Catalogue) -> None:
+    codes = {key: shipped.category_by_key[key].codes for key in ("gas.leak", "order.vendor", "fire.manual")}
+    assert codes["gas.leak"] == {"yuncheng-sample": "0502", "cjt214-sample": "0403"}
+    assert codes["order.vendor"] == {"yuncheng-sample": "0401", "cjt214-sample": "0501"}
+    assert [code[:2] for code in codes["fire.manual"].values()] == ["05", "04"]
+
+
+def test_every_label_of_the_detectors_means_something(shipped: Catalogue) -> None:
+    labels = ["fire", "smoke", "garbage", "garbage_bin", "overflow", "motor_vehicle", "two_wheeler", "three_wheeler"]
+    assert label_problems(shipped, dict.fromkeys(labels, "detector")) == []
+    assert {label: shipped.labels[label].alarm for label in ("garbage", "overflow")} == {
+        "garbage": "waste.exposed",
+        "overflow": "waste.overflow",
+    }
+    for manifest in sorted(ZOO.glob("*.toml")):
+        known = thresholds_of(manifest.stem)
+        assert label_problems(shipped, dict.fromkeys(known, manifest.stem)) == []
+
+
+def _lead(category: str, area: str, unit: str) -> Lead:
+    return Lead(category=category, area=area, unit=unit, basis=f"{unit} in {area}", source="proposal")
+
+
+def test_the_narrowest_area_and_then_the_narrowest_category_leads(shipped: Catalogue) -> None:
+    rows = (_lead("order.*", "street", "s"), _lead("*", "cell", "c"), _lead("order.bike", "cell", "b"))
+    matrix = msgspec.structs.replace(shipped, leads=rows)
+    asked = [("order.bike", ["cell", "street"]), ("order.car", ["cell", "street"]), ("order.car", ["other", "street"])]
+    assert [matrix.lead(key, codes).unit for key, codes in asked] == ["b", "c", "s"]
+    assert matrix.lead("order.car", ["street"]).basis == "s in street"
+    assert matrix.lead("gas.leak", ["street"]) == ("gas_company", shipped.category_by_key["gas.leak"].basis)
+
+
+def test_two_leads_for_one_category_and_area_are_refused(tmp_path: Path) -> None:
+    row = '{ category = "order.*", area = "a", unit = "%s", basis = "b", source = "proposal" },'
+    file = edited(tmp_path, "merge_m = 50", f"leads = [{row % 'one'}{row % 'other'}]\nmerge_m = 50")
+    with pytest.raises(ConfigError, match=r"leads\[1\]: two leads for order\.\* in a"):
+        catalogue.load(file)
+
+
 def test_a_label_without_a_category_is_named(shipped: Catalogue) -> None:
-    (problem,) = catalogue.label_problems(shipped, {"fire": "fire_smoke", "goat": "fire_smoke"})
+    (problem,) = label_problems(shipped, {"fire": "fire_smoke", "goat": "fire_smoke"})
     assert (problem.path, "fire_smoke" in problem.what) == ("labels.goat", True)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,8 +17,11 @@ from hypothesis import strategies as st
 from models import places
 from models.city import generate
 from models.content import MAX_FILE_BYTES
+from models.datum import Datum, from_wgs84
 from models.errors import ConfigError, Problem
+from models.outlines import ring_areas, stack
 from models.places import CellType, LineKind, Places, geojson
+from models.places.sources import PlaceProblem
 
 LON, LAT, STEP = 106.5, 29.5, 0.001  # a step is about 100 m
 
@@ -233,9 +237,122 @@ def test_a_file_that_is_missing_or_huge_is_one_clear_error(tmp_path: Path) -> No
         places.load(huge)
 
 
-def test_a_datum_that_geojson_does_not_know_is_refused(tmp_path: Path) -> None:
-    (found,) = problems(tmp_path, town() | {"datum": "GCJ-02"})
-    assert (found.path, "WGS-84" in found.remedy) == ("datum", True)
+def test_a_datum_that_nobody_knows_is_refused(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, town() | {"datum": "Pulkovo"})
+    assert (found.path, "GCJ-02" in found.remedy) == ("datum", True)
+    (found,) = problems(tmp_path, town() | {"crs": {"type": "name", "properties": {"name": "EPSG:3857"}}})
+    assert found.path == "crs"
+    assert load(tmp_path, town() | {"crs": {"properties": {"name": "urn:ogc:def:crs:OGC:1.3:CRS84"}}}).cells
+
+
+def moved(document: Document, move: Callable[[list[Any]], Any], *layers: str) -> Document:
+    """Give `document` with the positions of `layers` moved, of all without any."""
+
+    def walk(coordinates: Any) -> Any:
+        return move(coordinates) if isinstance(coordinates[0], float) else [walk(each) for each in coordinates]
+
+    changed = copy.deepcopy(document)
+    for item in changed["features"]:
+        if item["geometry"] and (not layers or item["properties"]["layer"] in layers):
+            item["geometry"]["coordinates"] = walk(item["geometry"]["coordinates"])
+    return changed
+
+
+def into(datum: Datum) -> Callable[[list[Any]], Any]:
+    return lambda position: from_wgs84([position], datum)[0].tolist()
+
+
+@pytest.mark.parametrize("datum", [Datum.GCJ02, Datum.BD09])
+def test_another_datum_is_converted_and_remembered(tmp_path: Path, datum: Datum) -> None:
+    plain = load(tmp_path, town())
+    converted = load(tmp_path, moved(town(), into(datum)) | {"datum": datum})
+    assert (plain.datum, converted.datum) == (Datum.WGS84, datum)
+    for one, other in zip(plain.cells, converted.cells, strict=True):
+        assert np.abs(one.polygons.array.astype(int) - other.polygons.array).max() <= 2  # 2 cm: 1e-7 degree, twice
+    assert np.abs(plain.lines[0].points.array.astype(int) - converted.lines[0].points.array).max() <= 2
+    assert np.abs(np.subtract(plain.devices[1].point, converted.devices[1].point)).max() <= 2
+    again, _, found = geojson.parse(geojson.dump(converted), file="places.geojson")
+    assert (again, found) == (converted, [])
+
+
+def crowd(document: Document) -> Document:
+    """Add six cameras to `document`, near the middle of cell A."""
+    for n in range(6):
+        where = point(0.4 + 0.04 * n, 0.5)
+        document["features"].append(
+            feature("device", where, id=f"more-{n}", kind="camera", cell="A", zone="zone-01", agent="edge-01")
+        )
+    return document
+
+
+@pytest.mark.parametrize("datum", [Datum.GCJ02, Datum.BD09])
+def test_devices_in_another_datum_than_the_cells_are_told_by_where_they_would_fit(tmp_path: Path, datum: Datum) -> None:
+    found = problems(tmp_path, moved(crowd(town()), into(datum), "device"))
+    assert found[0].path == "datum"
+    assert f"8 of 8 devices stand outside their cells: they look like {datum} in a file of WGS-84" in found[0].what
+    assert len(found) == 9  # the cause, and each
+
+
+def test_swapped_positions_are_told_where_both_orders_are_on_the_earth(tmp_path: Path) -> None:
+    """In the west of China both numbers are below 90: only the cells say which is which."""
+    west = moved(crowd(town()), lambda position: [position[0] - 20, position[1]])
+    load(tmp_path, west)
+    found = problems(tmp_path, moved(west, lambda position: position[::-1], "device"))
+    assert "longitude and latitude look swapped" in found[0].what
+    one = copy.deepcopy(west)
+    one["features"][-1]["geometry"]["coordinates"].reverse()
+    (found_one,) = problems(tmp_path, one)
+    assert "swapped" in found_one.remedy
+
+
+def test_a_whole_file_that_is_moved_shows_against_the_box_that_it_declares(tmp_path: Path) -> None:
+    box = {"bbox": [LON - STEP, LAT - STEP, LON + 3 * STEP, LAT + 3 * STEP]}
+    load(tmp_path, town() | box)
+    shifted = moved(town(), into(Datum.GCJ02))
+    load(tmp_path, shifted)  # all of it by the same 500 m: nothing in the file could tell
+    found = problems(tmp_path, shifted | box)
+    assert {"2 of 2 cells", "2 of 2 devices"} <= {p.what.partition(" reach")[0] for p in found}
+    assert problems(tmp_path, town() | {"bbox": [3, 2, 1, 0]})[0].path == "bbox"
+
+
+def test_heights_are_read_and_left_out(tmp_path: Path) -> None:
+    high = moved(town(), lambda position: [*position, 250.5])
+    assert load(tmp_path, high) == load(tmp_path, town())
+    high["features"][2]["geometry"]["coordinates"][0][1].pop()
+    assert load(tmp_path, high) == load(tmp_path, town())
+
+
+def test_rings_that_run_the_wrong_way_are_turned_and_said(tmp_path: Path) -> None:
+    document = town()
+    hole = square(0.4, 0.4, 0.2)
+    document["features"].append(cell("M", polygon(square(0.2, 0.2, 0.5), hole[::-1]), type="micro", parent="A"))
+    right = places.read(json.dumps(document).encode(), file="places.geojson")
+    assert right.remarks == ()
+    document["features"][2]["geometry"]["coordinates"][0].reverse()
+    document["features"][-1]["geometry"]["coordinates"][1].reverse()
+    turned = places.read(json.dumps(document).encode(), file="places.geojson")
+    assert turned.problems == ()
+    (remark,) = turned.remarks
+    assert isinstance(remark, PlaceProblem)
+    assert (remark.codes, "right-hand rule" in remark.what) == (("A", "M"), True)
+    assert ring_areas(stack([c.polygons for c in turned.places.cells])).tolist() == pytest.approx(
+        ring_areas(stack([c.polygons for c in right.places.cells])).tolist()
+    )
+    assert turned.places.cells[1] == right.places.cells[1]
+
+
+def test_a_polygon_of_100_000_positions_is_read_and_checked(tmp_path: Path) -> None:
+    turns = np.linspace(0, 2 * np.pi, 100_000, endpoint=False)
+    ring = np.column_stack([LON + STEP * (1 + np.cos(turns)), LAT + STEP * (1 + np.sin(turns))]).tolist()
+    document = town()
+    document["features"] = [*document["features"][:2], cell("A", polygon([*ring, ring[0]]))]
+    assert len(load(tmp_path, document).cells[0].polygons.array) == 100_001
+    document["features"][2]["geometry"]["coordinates"][0][50_000] = [LON, LAT]  # a spike through the middle
+    (found,) = problems(tmp_path, document)
+    assert "self-intersection" in found.what
+    document["features"][2]["geometry"]["coordinates"][0] = ring[:1] * 200_001
+    (found,) = problems(tmp_path, document)
+    assert "has 200,001 positions" in found.what
 
 
 def ring_of_cells(hole: float) -> Document:

@@ -1,0 +1,173 @@
+"""GeoJSON coordinates in, packed positions out.
+
+What is right is read in one go, a feature at a time. What is not is read position by position, to name the mistake.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Final, Generic, TypeVar
+
+import msgspec
+import numpy as np
+from msgspec import Meta, Raw
+
+from models.geo import PointE7, Ring, array_e7, to_e7
+from models.outlines import PACKED, Points, Polygons
+
+MAX_RING_POINTS: Final = 200_000
+"""Positions of one ring: no real cell comes near."""
+
+Refuse = Callable[[str, str, str, Points | None], None]
+"""Takes the place in the file, what is wrong there, the remedy, and what can be drawn of it."""
+
+_Position = Annotated[list[float], Meta(min_length=2, max_length=3)]
+_Ring = Annotated[list[_Position], Meta(min_length=4, max_length=MAX_RING_POINTS)]
+_Polygon = Annotated[list[_Ring], Meta(min_length=1)]
+_EARTH: Final = (180.0, 90.0)
+
+P = TypeVar("P")
+
+
+def read_polygons(kind: str, coordinates: object, rest: str, refuse: Refuse) -> Polygons:
+    """Read the coordinates of a `Polygon` or `MultiPolygon`: those in the file, or decoded ones."""
+    one = _typed(coordinates, _POLYGON) if kind == "Polygon" else None
+    polygons = [one] if one is not None else None if kind == "Polygon" else _typed(coordinates, _MULTIPOLYGON)
+    packed = _pack(polygons) if polygons is not None else None
+    if packed is not None:
+        return packed
+    return _Namer(refuse).polygons(kind, _plain(coordinates), rest)
+
+
+def read_line(coordinates: object, rest: str, refuse: Refuse) -> Points:
+    """Read the coordinates of a `LineString`."""
+    typed = _typed(coordinates, _LINE)
+    if typed is not None:
+        degrees = _degrees(typed)
+        if degrees is not None and (degrees != degrees[0]).any():
+            return Points.of(array_e7(degrees))
+    return _Namer(refuse).line(_plain(coordinates), rest)
+
+
+def read_point(coordinates: object, rest: str, refuse: Refuse) -> PointE7:
+    """Read the coordinates of a `Point`."""
+    return _Namer(refuse).point(_plain(coordinates), rest)
+
+
+class _Shape(Generic[P]):
+    """A strict type, from the bytes of the file or from what was decoded already."""
+
+    def __init__(self, shape: Any) -> None:  # noqa: ANN401  # a type with annotations is no `type`
+        self.shape, self.decoder = shape, msgspec.json.Decoder(shape)
+
+    def read(self, value: object) -> P:
+        found: P = self.decoder.decode(value) if isinstance(value, Raw) else msgspec.convert(value, self.shape)
+        return found
+
+
+_LINE: Final = _Shape[list[list[float]]](Annotated[list[_Position], Meta(min_length=2)])
+_POLYGON: Final = _Shape[list[list[list[float]]]](_Polygon)
+_MULTIPOLYGON: Final = _Shape[list[list[list[list[float]]]]](Annotated[list[_Polygon], Meta(min_length=1)])
+
+
+def _typed(coordinates: object, shape: _Shape[P]) -> P | None:
+    try:
+        return shape.read(coordinates)
+    except (msgspec.ValidationError, msgspec.DecodeError):
+        return None
+
+
+def _plain(coordinates: object) -> object:
+    return msgspec.json.decode(coordinates) if isinstance(coordinates, Raw) else coordinates
+
+
+def _degrees(positions: list[list[float]]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]] | None:
+    try:
+        degrees = np.array(positions)[:, :2]
+    except ValueError:  # some with a height and some without
+        return None
+    return degrees if (np.abs(degrees) <= _EARTH).all() else None
+
+
+def _pack(polygons: list[list[list[list[float]]]]) -> Polygons | None:
+    raw, rings = [], []
+    for polygon in polygons:
+        for ring in polygon:
+            degrees = _degrees(ring) if ring[0] == ring[-1] else None
+            if degrees is None:
+                return None
+            raw.append(array_e7(degrees).astype(PACKED).tobytes())
+            rings.append(len(ring))
+    return Polygons(b"".join(raw), tuple(rings), tuple(map(len, polygons)))
+
+
+class _Namer:
+    """Reads position by position, and names all that is wrong."""
+
+    def __init__(self, refuse: Refuse) -> None:
+        self._refuse = refuse
+        self._count = 0
+
+    def refuse(self, rest: str, what: str, remedy: str, shape: Points | None = None) -> None:
+        self._count += 1
+        self._refuse(rest, what, remedy, shape)
+
+    def polygons(self, kind: str, coordinates: object, rest: str) -> Polygons:
+        if kind == "Polygon":
+            return Polygons.of([self.polygon(coordinates, rest)])
+        found = list(self.each(coordinates, rest, self.polygon))
+        if not found and isinstance(coordinates, list):
+            self.refuse(rest, "has no polygon", "give at least one")
+        return Polygons.of(found)
+
+    def polygon(self, coordinates: object, rest: str) -> tuple[Ring, ...]:
+        rings = tuple(self.each(coordinates, rest, self.ring))
+        if not rings and isinstance(coordinates, list):
+            self.refuse(rest, "has no ring", "give the outer ring first, then the holes")
+        return rings
+
+    def ring(self, coordinates: object, rest: str) -> Ring:
+        before = self._count
+        ring = tuple(self.each(coordinates, rest, self.point))
+        if self._count > before:
+            return ring
+        shape = Points.of(ring)
+        if len(ring) > MAX_RING_POINTS:
+            self.refuse(rest, f"has {len(ring):,} positions", f"simplify it to {MAX_RING_POINTS:,} or fewer", shape)
+        elif ring and ring[0] != ring[-1]:
+            self.refuse(rest, "ring is not closed", "repeat its first position as the last one", shape)
+        elif len(ring) < 4:
+            remedy = "give four or more, the last equal to the first"
+            self.refuse(rest, f"ring has {len(ring)} positions", remedy, shape)
+        return ring
+
+    def line(self, coordinates: object, rest: str) -> Points:
+        before = self._count
+        points = tuple(self.each(coordinates, rest, self.point))
+        if self._count == before and len(set(points)) < 2:
+            self.refuse(rest, "line has no length", "give two different positions or more", Points.of(points))
+        return Points.of(points)
+
+    def each(self, values: object, rest: str, read: Callable[[object, str], P]) -> Iterator[P]:
+        if not isinstance(values, list):
+            self.refuse(rest, "is not a list", "nest the coordinates as RFC 7946 says")
+            return
+        for index, value in enumerate(values):
+            yield read(value, f"{rest}[{index}]")
+
+    def point(self, value: object, rest: str) -> PointE7:
+        numbers = value if isinstance(value, list) else []
+        if len(numbers) not in {2, 3} or any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
+            self.refuse(rest, "is not a position", "give [longitude, latitude] in degrees")
+        elif any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+            self.refuse(rest, "is not a finite number (NaN or infinite)", "give [longitude, latitude] in degrees")
+        else:
+            lon_deg, lat_deg = numbers[:2]
+            if abs(lon_deg) <= 180 and abs(lat_deg) <= 90:
+                return to_e7(lon_deg), to_e7(lat_deg)
+            is_swapped = abs(lon_deg) <= 90 < abs(lat_deg) <= 180
+            what = "latitude and longitude are swapped" if is_swapped else "is outside the earth"
+            shown = f"[{str(lon_deg)[:15]}, {str(lat_deg)[:15]}]"
+            self.refuse(rest, f"{what}: {shown}", "give [longitude, latitude] in degrees")
+        return 0, 0
