@@ -6,34 +6,51 @@ area, of lines the nearest centreline, then the lower level; ties go to the smal
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from models.content import covers
 from models.errors import ConfigError, Problem
-from models.geo import PointE7, Polygon, Ring, metres_per_degree
-from models.places import Cell, CellKind, CellType, Line, LineKind, Node, NodeKind, Places
-from stream import kernels
-from stream.kernels import NONE, Grid, Indices, Ints, Lines, Parts, Segments
+from models.geo import PointE7, metres_per_degree
+from models.outlines import Columns, Polygons, ring_areas, stack, stack_lines
+from models.places import Cell, CellType, Line, Node, Places
+from stream import kernels, squares
+from stream.kernels import (
+    AHEAD,
+    HEADER,
+    MAX_NEIGHBOURS,
+    MAX_RADIUS_MM,
+    NONE,
+    ROOM,
+    Asked,
+    Indices,
+    Ints,
+    Layers,
+    Owners,
+)
+from stream.squares import Segments, Squares
 
-OUTSIDE_M: Final = 200.0
-"""A point outside all cells still belongs to the nearest within this."""
-MAX_RADIUS_M: Final = 150.0
-"""A vaguer position says nothing about who else is concerned."""
-MAX_SQUARES: Final = 4_000_000
-ROOM: Final = 64
-"""Results that one question makes room for at first."""
+MAX_RADIUS_M: Final = MAX_RADIUS_MM / 1000
+MAX_SQUARES: Final = 1 << 23
+MIN_SHIFT: Final = 8
+"""Squares of at least 256 units, under three metres: in smaller ones borders may leave no place between them."""
+SQUARES_PER_PART: Final = 24
+MANY_PER_PART: Final = 128
+CACHED_SQUARES: Final = 1 << 16
+SQUARES_PER_PIECE: Final = 2
+"""For each piece of a line. The more squares, the fewer borders in each, but the more memory to fetch."""
 
 
 class Whereabouts(NamedTuple):
     """Who owns a point, by layer.
 
     Attributes:
-        cell: code of the base cell; None farther than `OUTSIDE_M` from all.
+        cell: code of the base cell; None farther than 200 m from all.
         cell_m: distance to it, 0 inside.
         exclusive: codes of all exclusive cells here; which of them counts depends on the category.
     """
@@ -53,251 +70,295 @@ class Whereabouts(NamedTuple):
 
 
 class Owner(NamedTuple):
-    """A cell near a point."""
+    """A cell or node near a point."""
 
     code: str
     distance_m: float
 
 
-class Winners(NamedTuple):
-    """Indices into `Locator.codes` of each layer, (n,) int32, `NONE` where there is no winner."""
+class Codes(NamedTuple):
+    """Codes by layer, in the order that `Owners` counts: that of precedence."""
 
-    cell: Indices
-    micro: Indices
-    node: Indices
-    line: Indices
+    cell: tuple[str, ...]
+    micro: tuple[str, ...]
+    node: tuple[str, ...]
+    line: tuple[str, ...]
+    exclusive: tuple[str, ...]
 
 
 class Locator:
     """The index over one version of the places. Building it is the expensive part; questions take microseconds.
 
+    Attributes:
+        codes: codes by layer; a place's index in `Owners` is its index here.
+        layers: the layers, as the kernels want them.
+        cell: gives the index of the base cell that covers a point, `NONE` where there is none. The quickest question:
+            one call into machine code.
+
     Raises:
-        ConfigError: a polygon is wider than a quarter of the globe, where integers would no longer be exact.
+        ConfigError: a polygon is wider than a quarter of the globe, where integers would no longer be exact, or borders
+            lie so close that there is no room between them.
     """
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Places, categories: Sequence[str] = ()) -> None:
         cells: dict[CellType, list[Cell]] = {kind: [] for kind in CellType}
         for cell in sorted(places.cells, key=lambda cell: cell.code.encode()):
             cells[cell.type].append(cell)
-        nodes = sorted(places.nodes, key=lambda node: (_area(node.polygons), node.code.encode()))
-        self._cells, self._micro, self._exclusive = (
-            _PolygonLayer([(cell.code, cell.polygons) for cell in cells[kind]])
-            for kind in (CellType.BASE, CellType.MICRO, CellType.EXCLUSIVE)
+        nodes = _by_area(places.nodes)
+        lines = sorted(places.lines, key=lambda line: (-line.kind.level, line.code.encode()))
+        layers = (cells[CellType.BASE], cells[CellType.MICRO], nodes, lines, cells[CellType.EXCLUSIVE])
+        self.codes = Codes(*(tuple(place.code for place in layer) for layer in layers))
+        base, micro, exclusive = (
+            _polygon_layer([cell.polygons for cell in cells[kind]], codes)
+            for kind, codes in zip(
+                (CellType.BASE, CellType.MICRO, CellType.EXCLUSIVE),
+                (self.codes.cell, self.codes.micro, self.codes.exclusive),
+                strict=True,
+            )
         )
-        self._nodes = _PolygonLayer([(node.code, (*node.polygons, *node.frontage)) for node in nodes])
-        self._lines = _LineLayer(sorted(places.lines, key=lambda line: (-line.kind.level, line.code.encode())))
+        self.layers = Layers(
+            cells=base,
+            micro=micro,
+            nodes=_polygon_layer([_joined(node.polygons, node.frontage) for node in nodes], self.codes.node),
+            lines=_line_layer(lines),
+            exclusive=exclusive,
+            answers=_answers(cells[CellType.EXCLUSIVE], categories),
+        )
+        self.cell: Callable[[int, int], int] = partial(kernels.first, base)
+        self._room = np.empty(ROOM, dtype=np.int32)
 
-    @property
-    def codes(self) -> dict[str, list[str]]:
-        """Codes by layer, in the order that `Winners` counts."""
-        return {
-            "cell": self._cells.codes,
-            "micro": self._micro.codes,
-            "node": self._nodes.codes,
-            "line": self._lines.codes,
-        }
+    def cell_many(self, lon_e7: Ints, lat_e7: Ints) -> Indices:
+        """Give `cell` of many points, each (n,) int64, as (n,) int32."""
+        found = np.empty(len(lon_e7), dtype=np.int32)
+        kernels.firsts(self.layers.cells, lon_e7, lat_e7, found)
+        return found
+
+    def exclusive(self, lon_e7: int, lat_e7: int) -> list[int]:
+        """Give the indices of all exclusive cells that cover a point."""
+        room = self._room
+        n = kernels.every(self.layers.exclusive, lon_e7, lat_e7, room)
+        if n > len(room):
+            self._room = np.empty(2 * n, dtype=np.int32)
+            return self.exclusive(lon_e7, lat_e7)
+        return cast("list[int]", room[:n].tolist())
+
+    def owners(self, asked: Asked) -> Owners:
+        """Find the owners of every layer for each question."""
+        n = len(asked.lon)
+        cell, micro, node, line, exclusive = (np.empty(n, dtype=np.int32) for _ in range(5))
+        cell_mm, near = np.empty(n, dtype=np.int64), np.empty((n, MAX_NEIGHBOURS), dtype=np.int32)
+        owners = Owners(cell, cell_mm, micro, node, line, exclusive, near)
+        kernels.own(self.layers, asked, owners)
+        return owners
 
     def locate(self, lon_e7: int, lat_e7: int) -> Whereabouts:
         """Find the owners of one point."""
-        cell, cell_m = self._cell(lon_e7, lat_e7)
+        owners = self.owners(_plain([lon_e7], [lat_e7]))
+        cell, micro, node, line = (
+            codes[index] if index != NONE else None
+            for codes, index in zip(
+                self.codes[:4], (int(o[0]) for o in (owners.cell, owners.micro, owners.node, owners.line)), strict=True
+            )
+        )
+        cell_m = int(owners.cell_mm[0]) / 1000 if cell is not None else math.inf
         return Whereabouts(
-            cell=cell,
-            cell_m=cell_m,
-            micro=self._micro.first(lon_e7, lat_e7),
-            node=self._nodes.first(lon_e7, lat_e7),
-            line=self._lines.nearest(lon_e7, lat_e7),
-            exclusive=self._exclusive.all(lon_e7, lat_e7),
+            cell,
+            cell_m,
+            micro,
+            node,
+            line,
+            tuple(self.codes.exclusive[index] for index in self.exclusive(lon_e7, lat_e7)),
         )
 
-    def locate_many(self, lon_e7: npt.ArrayLike, lat_e7: npt.ArrayLike) -> Winners:
+    def locate_many(self, lon_e7: npt.ArrayLike, lat_e7: npt.ArrayLike) -> Owners:
         """Find the owners of many points, each array (n,) of 1e-7 degree."""
-        lon, lat = (np.ascontiguousarray(values, dtype=np.int64).reshape(-1) for values in (lon_e7, lat_e7))
-        winners = Winners(
-            *(layer.first_many(lon, lat) for layer in (self._cells, self._micro, self._nodes, self._lines))
-        )
-        for i in np.flatnonzero(winners.cell == NONE):
-            near = self._cells.near(int(lon[i]), int(lat[i]), OUTSIDE_M)
-            winners.cell[i] = near[0][1] if near else NONE
-        return winners
+        return self.owners(_plain(lon_e7, lat_e7))
 
     def areas_many(self, points: Sequence[PointE7]) -> list[dict[str, str]]:
         """Give the codes by layer of each of the points."""
         if not points:
             return []
-        winners = self.locate_many(*np.asarray(points, dtype=np.int64).reshape(-1, 2).T)
+        owners = self.locate_many(*np.asarray(points, dtype=np.int64).reshape(-1, 2).T)
         found: list[dict[str, str]] = [{} for _ in points]
-        for (layer, codes), indices in zip(self.codes.items(), winners, strict=True):
-            for areas, index in zip(found, indices.tolist(), strict=True):
+        for layer in ("cell", "micro", "node", "line"):
+            codes, indices = getattr(self.codes, layer), getattr(owners, layer).tolist()
+            for areas, index in zip(found, indices, strict=True):
                 if index != NONE:
                     areas[layer] = codes[index]
         return found
 
     def cells_within(self, lon_e7: int, lat_e7: int, radius_m: float) -> list[Owner]:
         """Give the base cells within a radius, counted up to `MAX_RADIUS_M`: nearest first, then by code."""
-        near = self._cells.near(lon_e7, lat_e7, min(radius_m, MAX_RADIUS_M))
-        return [Owner(self._cells.codes[index], mm / 1000) for mm, index in near]
+        return _within(self.layers.cells, self.codes.cell, lon_e7, lat_e7, radius_m)
 
-    def _cell(self, lon: int, lat: int) -> tuple[str | None, float]:
-        if code := self._cells.first(lon, lat):
-            return code, 0.0
-        near = self._cells.near(lon, lat, OUTSIDE_M)
-        return (self._cells.codes[near[0][1]], near[0][0] / 1000) if near else (None, math.inf)
+    def nodes_within(self, lon_e7: int, lat_e7: int, radius_m: float) -> list[Owner]:
+        """Give the nodes within a radius, their frontage included, likewise."""
+        return _within(self.layers.nodes, self.codes.node, lon_e7, lat_e7, radius_m)
 
 
-class _PolygonLayer:
-    """Places with polygons, in order of precedence."""
+def _within(layer: Indices, codes: Sequence[str], lon_e7: int, lat_e7: int, radius_m: float) -> list[Owner]:
+    room, radius_mm = ROOM, millimetres(min(radius_m, MAX_RADIUS_M))
+    while True:
+        found, found_mm = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.int64)
+        n = kernels.within(layer, lon_e7, lat_e7, radius_mm, found, found_mm)
+        if n <= room:
+            break
+        room = n
+    kernels.by_distance(n, found, found_mm)
+    places = zip(found[:n].tolist(), found_mm[:n].tolist(), strict=True)
+    return [Owner(codes[index], mm / 1000) for index, mm in places]
 
-    def __init__(self, places: Sequence[tuple[str, tuple[Polygon, ...]]]) -> None:
-        self.codes = [code for code, _ in places]
-        polygons = [(index, polygon) for index, (_, each) in enumerate(places) for polygon in each]
-        segments = [_pieces(polygon) for _, polygon in polygons]
-        box = np.array([_box(part) for part in segments], dtype=np.int64).reshape(-1, 4)
-        self._check(box, polygons)
-        lengths = [len(part) for part in segments]
-        self.parts = Parts(
-            segments=_columns(segments),
-            first=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-            box=box,
-            owner=np.array([index for index, _ in polygons], dtype=np.int32),
-        )
-        self.grid = _grid(box)
 
-    def first(self, lon: int, lat: int) -> str | None:
-        part = kernels.first_cover(self.grid, self.parts, lon, lat)
-        return None if part == NONE else self.codes[self.parts.owner[part]]
+def millimetres(metres: float) -> int:
+    """Round metres as the kernels round distances."""
+    return math.floor(metres * 1000 + 0.5)
 
-    def first_many(self, lon: Ints, lat: Ints) -> Indices:
-        found = np.full(len(lon), NONE, dtype=np.int32)
-        kernels.first_covers(self.grid, self.parts, lon, lat, found)
-        is_found = found != NONE
-        found[is_found] = self.parts.owner[found[is_found]]
-        return found
 
-    def all(self, lon: int, lat: int) -> tuple[str, ...]:
-        found = np.empty(ROOM, dtype=np.int32)
-        n = kernels.all_covers(self.grid, self.parts, lon, lat, found)
-        if n > len(found):
-            found = np.empty(n, dtype=np.int32)
-            kernels.all_covers(self.grid, self.parts, lon, lat, found)
-        owners = sorted(set(self.parts.owner[found[:n]].tolist()))
-        return tuple(self.codes[owner] for owner in owners)
+def _plain(lon_e7: npt.ArrayLike, lat_e7: npt.ArrayLike) -> Asked:
+    """Ask for owners alone: without a radius, of no category."""
+    lon, lat = (np.ascontiguousarray(values, dtype=np.int64).reshape(-1) for values in (lon_e7, lat_e7))
+    return Asked(lon, lat, np.zeros_like(lon), np.full_like(lon, NONE))
 
-    def near(self, lon: int, lat: int, radius_m: float) -> list[tuple[int, int]]:
-        """Give (distance in mm, index) of the places within a radius, nearest first, then by precedence."""
-        room, radius_mm = ROOM, math.floor(radius_m * 1000 + 0.5)
-        while True:
-            found, found_mm = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.int64)
-            n = kernels.parts_within(self.grid, self.parts, lon, lat, radius_mm, found, found_mm)
-            if n <= room:
-                break
-            room = n
-        nearest: dict[int, int] = {}
-        for owner, mm in zip(self.parts.owner[found[:n]].tolist(), found_mm[:n].tolist(), strict=True):
-            nearest[owner] = min(mm, nearest.get(owner, mm))
-        return sorted((mm, owner) for owner, mm in nearest.items())
 
-    def _check(self, box: Ints, polygons: Sequence[tuple[int, Polygon]]) -> None:
-        wide = np.flatnonzero((box[:, 2:] - box[:, :2]).max(axis=1, initial=0) >= kernels.MAX_SPAN_E7)
+def _by_area(nodes: Sequence[Node]) -> list[Node]:
+    """Sort nodes as they take precedence: the smallest area first, then the smallest code."""
+    columns = stack([node.polygons for node in nodes])
+    area = np.abs(ring_areas(columns))
+    is_hole = np.ones(len(area), dtype=bool)
+    is_hole[columns.part_start[:-1]] = False
+    owner = np.repeat(columns.owner, np.diff(columns.part_start))
+    total = np.bincount(owner, np.where(is_hole, -area, area), minlength=len(nodes)).tolist()
+    order = sorted(range(len(nodes)), key=lambda i: (total[i], nodes[i].code.encode()))
+    return [nodes[i] for i in order]
+
+
+def _joined(one: Polygons, other: Polygons) -> Polygons:
+    return Polygons(one.raw + other.raw, one.rings + other.rings, one.parts + other.parts) if other else one
+
+
+def _answers(exclusive: Sequence[Cell], categories: Sequence[str]) -> npt.NDArray[np.uint8]:
+    """Tell which exclusive cell answers for which category, (cells, categories)."""
+    patterns = {pattern for cell in exclusive for pattern in cell.categories}
+    stands = {pattern: [covers(pattern, key) for key in categories] for pattern in patterns}
+    answers = np.zeros((len(exclusive), len(categories)), dtype=np.uint8)
+    for number, cell in enumerate(exclusive):
+        for pattern in cell.categories:
+            answers[number] |= np.array(stands[pattern], dtype=np.uint8)
+    return answers
+
+
+def _polygon_layer(outlines: Sequence[Polygons], codes: Sequence[str]) -> Indices:
+    columns = stack(outlines)
+    segments, first = _borders(columns)
+    _check_span(segments, first, columns, codes)
+    grid = _grid(segments, np.zeros(2, dtype=np.int64), _squares_for(len(columns.owner), len(segments.x1)))
+    n = grid.columns * grid.rows
+    lists = _listed(grid, segments, np.zeros((len(segments.x1), 2), dtype=np.int64))
+    start, none = np.zeros(n + 1, dtype=np.int64), np.empty(0, dtype=np.int32)
+    squares.list_centres(grid, segments, first, start, none)
+    start = np.cumsum(start)
+    centres = np.empty(start[-1], dtype=np.int32)
+    squares.list_centres(grid, segments, first, start, centres)
+    # A segment's record at most brings a chunk with one owner.
+    room = HEADER + n + 11 * len(lists[1]) + 6 * len(centres) + AHEAD
+    layer = np.zeros(room, dtype=np.int32)
+    layer[:HEADER] = grid
+    length = squares.pack_polygons(grid, segments, first, columns.owner, (*lists, start, centres), layer)
+    if length < 0:
+        code = codes[columns.owner[segments.part[lists[1][lists[0][-length - 1]]]]]
+        what, remedy = "has borders so close together that no point lies between them", "simplify its polygon"
+        raise ConfigError([Problem("places.geojson", code, what, remedy)])
+    return layer[: length + AHEAD].copy()
+
+
+def _squares_for(parts: int, pieces: int) -> int:
+    """Give how many squares suit a layer: many for each part as long as all of them fit the processor's cache."""
+    return max(SQUARES_PER_PART * parts, min(MANY_PER_PART * parts, CACHED_SQUARES), pieces)
+
+
+def _line_layer(lines: Sequence[Line]) -> Indices:
+    points, first = stack_lines([line.points for line in lines])
+    owner = np.repeat(np.arange(len(lines), dtype=np.int32), np.diff(first))
+    segments = _pieces(points, owner, last=first[1:] - 1, drop_points=False)
+    buffer_m = np.array([line.buffer_m for line in lines], dtype=np.float64)
+    lat_deg = float(np.abs(points[:, 1]).max(initial=0)) / 1e7
+    metres = metres_per_degree(min(lat_deg + 0.01, 89.9))
+    reach = np.ceil(1.02 * np.outer(buffer_m[segments.part], 1e7 / np.array(metres))).astype(np.int64) + 1
+    grid = _grid(segments, reach.max(axis=0, initial=0), SQUARES_PER_PIECE * len(segments.x1))
+    start, listed = _listed(grid, segments, reach)
+    n = grid.columns * grid.rows
+    layer = np.empty(HEADER + n * 2 + 6 * len(listed), dtype=np.int32)
+    layer[:HEADER] = grid
+    length = squares.pack_lines(grid, segments, np.floor(buffer_m * 1000 + 0.5).astype(np.int64), start, listed, layer)
+    return layer[:length].copy()
+
+
+def _borders(columns: Columns) -> tuple[Segments, Ints]:
+    """Give the borders of parts, and where those of each part start."""
+    ends = columns.ring_start[columns.part_start]  # positions where each part starts
+    owner = np.repeat(np.arange(len(columns.owner), dtype=np.int32), np.diff(ends))
+    segments = _pieces(columns.points, owner, last=columns.ring_start[1:] - 1, drop_points=True)
+    first = np.searchsorted(segments.part, np.arange(len(columns.owner) + 1)).astype(np.int64)
+    return segments, first
+
+
+def _pieces(points: npt.NDArray[np.int32], part: Indices, *, last: Ints, drop_points: bool) -> Segments:
+    """Join neighbours but across the `last` of a chain; a piece without length bounds nothing."""
+    is_joined = np.ones(len(points), dtype=bool)
+    is_joined[last] = False
+    start = np.flatnonzero(is_joined)
+    if drop_points:
+        start = start[(points[start] != points[start + 1]).any(axis=1)]
+    x1, y1, x2, y2 = np.hstack([points[start], points[start + 1]]).T.astype(np.int64)
+    x1, y1, x2, y2 = (np.ascontiguousarray(column) for column in (x1, y1, x2, y2))
+    return Segments(x1, y1, x2, y2, part[start])
+
+
+def _check_span(segments: Segments, first: Ints, columns: Columns, codes: Sequence[str]) -> None:
+    if not len(segments.x1):
+        return
+    at = first[:-1]
+    for low, high in ((segments.x1, segments.x2), (segments.y1, segments.y2)):
+        least = np.minimum.reduceat(np.minimum(low, high), at)
+        wide = np.flatnonzero(np.maximum.reduceat(np.maximum(low, high), at) - least >= kernels.MAX_SPAN_E7)
         if len(wide):
-            code = self.codes[polygons[int(wide[0])][0]]
+            code = codes[columns.owner[wide[0]]]
             problem = Problem("places.geojson", code, "is wider than a quarter of the globe", "split its polygon")
             raise ConfigError([problem])
 
 
-class _LineLayer:
-    """Centrelines, in order of precedence."""
-
-    def __init__(self, places: Sequence[Line]) -> None:
-        self.codes = [line.code for line in places]
-        pieces = [_pieces([line.points]) for line in places]
-        counts = [len(piece) for piece in pieces]
-        buffers_m = np.array([line.buffer_m for line in places], dtype=np.float64)
-        self.lines = Lines(
-            segments=_columns(pieces),
-            owner=np.repeat(np.arange(len(places), dtype=np.int32), counts),
-            buffer_mm=np.floor(buffers_m * 1000 + 0.5).astype(np.int64),
-        )
-        self.grid = _grid(self._reach(np.repeat(buffers_m, counts)))
-
-    def nearest(self, lon: int, lat: int) -> str | None:
-        line = kernels.nearest_line(self.grid, self.lines, lon, lat)
-        return None if line == NONE else self.codes[line]
-
-    def first_many(self, lon: Ints, lat: Ints) -> Indices:
-        found = np.full(len(lon), NONE, dtype=np.int32)
-        kernels.nearest_lines(self.grid, self.lines, lon, lat, found)
-        return found
-
-    def _reach(self, buffer_m: npt.NDArray[np.float64]) -> Ints:
-        """Give the boxes of the segments, grown by their buffers and a little more."""
-        x1, y1, x2, y2 = self.lines.segments
-        box = np.column_stack([np.minimum(x1, x2), np.minimum(y1, y2), np.maximum(x1, x2), np.maximum(y1, y2)])
-        lat_deg = float(np.abs(box[:, [1, 3]]).max(initial=0)) / 1e7
-        lon_m, lat_m = metres_per_degree(min(lat_deg + 0.01, 89.9))
-        grow = np.ceil(1.02 * np.outer(buffer_m, [1e7 / lon_m, 1e7 / lat_m])).astype(np.int64) + 1
-        return box + np.hstack([-grow, grow])
+def _grid(segments: Segments, reach: Ints, wanted: int) -> Squares:
+    """Lay about as many squares as wanted over segments and what they reach."""
+    x1, y1, x2, y2, _ = segments
+    if not len(x1):
+        return Squares(0, 0, 0, 0, 0, 0)
+    x0, y0 = int(min(x1.min(), x2.min()) - reach[0]), int(min(y1.min(), y2.min()) - reach[1])
+    width = int(max(x1.max(), x2.max()) + reach[0]) - x0 + 1
+    height = int(max(y1.max(), y2.max()) + reach[1]) - y0 + 1
+    x0, y0 = max(x0, -(1 << 31)), max(y0, -(1 << 31))
+    wanted = min(wanted, MAX_SQUARES)
+    x_shift = y_shift = MIN_SHIFT
+    while (((width - 1) >> x_shift) + 1) * (((height - 1) >> y_shift) + 1) > wanted * 2**0.5:
+        if x_shift < y_shift:
+            x_shift += 1
+        else:
+            y_shift += 1
+    return Squares(x0, y0, x_shift, y_shift, ((width - 1) >> x_shift) + 1, ((height - 1) >> y_shift) + 1)
 
 
-def _pieces(chains: Iterable[Ring]) -> Ints:
-    """Give the segments of chains of points, (n, 4): x1 y1 x2 y2."""
-    ends = [(*a, *b) for chain in chains for a, b in itertools.pairwise(chain)]
-    return np.array(ends, dtype=np.int64).reshape(-1, 4)
-
-
-def _columns(pieces: Sequence[Ints]) -> Segments:
-    rows = np.concatenate([*pieces, np.empty((0, 4), dtype=np.int64)])
-    return Segments(*(np.ascontiguousarray(column) for column in rows.T))
-
-
-def _box(segments: Ints) -> tuple[int, int, int, int]:
-    x, y = segments[:, [0, 2]], segments[:, [1, 3]]
-    return int(x.min()), int(y.min()), int(x.max()), int(y.max())
-
-
-def _area(polygons: Sequence[Polygon]) -> int:
-    """Twice the area in square units: exact, and in one city good enough to tell which of two is smaller."""
-    total = 0
-    for outer, *holes in polygons:
-        total += abs(_ring_area(outer)) - sum(abs(_ring_area(hole)) for hole in holes)
-    return total
-
-
-def _ring_area(ring: Ring) -> int:
-    x0, y0 = ring[0]
-    pairs = itertools.pairwise(ring)
-    return sum((x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0) for (x1, y1), (x2, y2) in pairs)
-
-
-def _grid(box: Ints) -> Grid:
-    """Lay squares over boxes, (n, 4), about as many as there are boxes, and list in each what touches it."""
-    n = len(box)
-    if not n:
-        return Grid(0, 0, 1, 0, 0, np.zeros(1, dtype=np.int64), np.empty(0, dtype=np.int32))
-    x0, y0 = int(box[:, 0].min()), int(box[:, 1].min())
-    width, height = int(box[:, 2].max()) - x0 + 1, int(box[:, 3].max()) - y0 + 1
-    step = max(math.isqrt(width * height // min(n, MAX_SQUARES)), max(width, height) // MAX_SQUARES, 1)
-    columns, rows = -(-width // step), -(-height // step)
-    low, high = (box[:, :2] - [x0, y0]) // step, (box[:, 2:] - [x0, y0]) // step
-    across, up = (high - low + 1).T
-    item = np.repeat(np.arange(n), across * up)
-    nth = np.arange(len(item)) - np.repeat(np.cumsum(across * up) - across * up, across * up)
-    column, row = low[item, 0] + nth % across[item], low[item, 1] + nth // across[item]
-    square = row * columns + column
-    order = np.argsort(square, kind="stable")
-    start = np.searchsorted(square[order], np.arange(columns * rows + 1))
-    return Grid(x0, y0, step, columns, rows, start.astype(np.int64), item[order].astype(np.int32))
+def _listed(grid: Squares, segments: Segments, reach: Ints) -> tuple[Ints, Indices]:
+    start, none = np.zeros(grid.columns * grid.rows + 1, dtype=np.int64), np.empty(0, dtype=np.int32)
+    squares.list_segments(grid, segments, reach, start, none)
+    start = np.cumsum(start)
+    listed = np.empty(start[-1], dtype=np.int32)
+    squares.list_segments(grid, segments, reach, start, listed)
+    return start, listed
 
 
 def warm() -> None:
     """Compile every kernel, or load it from the cache: call this before the first message."""
-    ring = ((0, 0), (10, 0), (10, 10), (0, 10), (0, 0))
-    name: dict[str, Any] = {"name": "warm", "name_en": "warm"}
-    cell = Cell(code="0", kind=CellKind.MIXED, parent="0", polygons=((ring,),), **name)
-    places = Places(
-        cells=(cell,),
-        nodes=(Node(code="0", kind=NodeKind.BUILDING, cell="0", polygons=((ring,),), **name),),
-        lines=(Line(code="0", kind=LineKind.LANE, points=((0, 0), (10, 10)), buffer_m=1.0, **name),),
-    )
-    locator = Locator(places)
-    locator.locate(5, 5)
-    locator.areas_many([(5, 5), (50_000, 50_000)])
+    locator = Locator(Places())
+    locator.cell(0, 0)
+    locator.cell_many(np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64))
+    locator.locate(0, 0)
+    locator.cells_within(0, 0, 1.0)

@@ -1,31 +1,66 @@
-"""Who leads, who is told, in which order, and why: a pure function of a place, a category, a time and the roster."""
+"""Who leads, who is told, in which order, and why: a pure function of a place, a category, a time and the roster.
+
+The search runs in compiled loops over numbers (`stream.matcher`, `stream.chain`); here its answer becomes the steps and
+candidates of an order.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from msgspec.structs import replace
+import numpy as np
 
-from models.catalogue import Step, StepRule
-from models.messages import Candidate, OrderStep, Priority
-from models.people import Role
-from models.places import Cell
-from stream.locate import MAX_RADIUS_M, Whereabouts
-from stream.roster import FIELD_STEPS, URGENT, Place, Question, Roster, Slot
-from stream.world import World
+from models.catalogue import Category
+from models.geo import PointE7
+from models.messages import Candidate, Load, OrderStep, Priority
+from models.people.loads import open_cases
+from stream import layout
+from stream.days import PRIORITIES
+from stream.kernels import NONE, Indices, Ints
+from stream.layout import CO_TELLING, Reason
+from stream.locate import millimetres
+from stream.matcher import NO_LOADS, NO_REPORTERS, Answers, cases_of
 
-__all__ = ["Match", "Question", "match"]
+if TYPE_CHECKING:
+    from stream.world import World
 
-OFFICE_STEP: Final = 4
-MAX_NEIGHBOURS: Final = 4
-LINE_CHIEFS: Final = (Role.LANE_CHIEF, Role.ROAD_CHIEF, Role.STREET_CHIEF)
+__all__ = ["Match", "Question", "Reason", "match"]
+
+MODES: Final[tuple[Literal["alert", "digest", "list"], ...]] = ("alert", "digest", "list")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Who would get this?
+
+    Attributes:
+        reporters: ids of persons or posts that reported it: they are not asked to handle it.
+        is_late: all evidence is too old to alarm: for the command seat alone.
+        loads: newest word of open cases by person id; only P3 and P4 look at it.
+        since_ms: when the clocks of an earlier chain began, if this one takes its place: None, they begin at `at_ms`.
+    """
+
+    point: PointE7
+    radius_m: float
+    category: Category
+    priority: Priority
+    at_ms: int
+    reporters: frozenset[str] = frozenset()
+    is_late: bool = False
+    loads: Mapping[str, Load] = field(default_factory=lambda: MappingProxyType({}))
+    since_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The answer. `steps` is never empty, and one person stands in it once."""
+    """The answer. `steps` is never empty, and one person stands in it once.
+
+    Attributes:
+        basis: the rule that makes `lead_unit` lead.
+    """
 
     lead_unit: str
     lead_post: str
@@ -34,198 +69,154 @@ class Match:
     co_tellings: tuple[Candidate, ...]
     areas: dict[str, str]
     reasons: tuple[str, ...]
+    basis: str = ""
 
 
 def match(question: Question, world: World) -> Match:
     """Find owners and chain for a question, from the roster in force."""
-    return _Matching(question, world).run()
+    answers = _asked(question, world)
+    steps, co_tellings = _steps(answers, question, world)
+    areas = _areas(answers, world)
+    reasons = _names(int(answers.chains.heads[0, layout.REASONS]))
+    if question.is_late:
+        reasons = (*reasons, Reason.LATE.name)
+        steps, co_tellings = tuple(step for step in steps if step.seat and step.candidates) or steps, ()
+    ordinary, basis = _ordinary_lead(question, areas, world)
+    lead_unit = (world.places.cell_by_code[areas["exclusive"]].lead_unit if "exclusive" in areas else None) or ordinary
+    partners = world.people.partners(world.areas_above(areas), question.category.key, question.priority, question.at_ms)
+    informed = [unit for unit in partners if unit not in {lead_unit, ordinary}]
+    mandatory: tuple[tuple[str, Literal["mandatory", "informed"]], ...] = ((ordinary, "mandatory"),)
+    return Match(
+        lead_unit=lead_unit,
+        lead_post=_id(world.people.columns.post_ids, int(answers.chains.heads[0, layout.LEAD])),
+        co_units=(*(mandatory if lead_unit != ordinary else ()), *((unit, "informed") for unit in informed)),
+        steps=steps,
+        co_tellings=co_tellings,
+        areas=areas,
+        reasons=(*reasons, Reason.PARTNER.name) if informed else reasons,
+        basis=basis,
+    )
 
 
-class _Matching:
-    def __init__(self, question: Question, world: World) -> None:
-        self.question, self.world = question, world
-        self.roster = Roster(question, world.people)
-        self.reasons = self.roster.reasons
+def _asked(question: Question, world: World) -> Answers:
+    lon, lat = (np.array([value], dtype=np.int64) for value in question.point)
+    cases = cases_of(
+        np.array([world.matcher.category_index[question.category.key]]),
+        np.array([PRIORITIES.index(question.priority)]),
+        np.array([question.at_ms]),
+        np.array([millimetres(question.radius_m)]),
+        since_ms=np.array([question.at_ms if question.since_ms is None else question.since_ms]),
+        reporters=_reporters(question, world),
+    )
+    answers = world.matcher.match(lon, lat, cases)
+    known: set[int] = set()
+    # Only loads of those who may be asked count. Who leads depends on them, and who is asked on who leads.
+    while question.loads and (new := _persons(answers) - known):
+        known |= new
+        cases = cases._replace(loads=_loads(question, sorted(known), world))
+        answers = Answers(answers.owners, world.matcher.rank(answers.owners, cases))
+    return answers
 
-    def run(self) -> Match:
-        question, world = self.question, self.world
-        where = world.locator.locate(*question.point)
-        exclusive = world.exclusive(where.exclusive, question.category.key)
-        self._explain_place(where, exclusive)
-        slots = self._first_slots(where, exclusive)
-        steps, leads = self._chain(slots)
-        if not leads:
-            steps, leads = self._last_resort()
-        co_tellings = list(self._co_tellings(where))
-        if question.is_late:
-            self.reasons.append("LATE")
-            steps, co_tellings = [step for step in steps if step.seat and step.candidates] or steps, []
-        unit = question.category.lead_unit
-        lead_unit = (exclusive.lead_unit if exclusive else None) or unit
-        return Match(
-            lead_unit=lead_unit,
-            lead_post=leads[0],
-            co_units=((unit, "mandatory"),) if lead_unit != unit else (),
-            steps=tuple(steps),
-            co_tellings=tuple(co_tellings),
-            areas=where.areas | ({"exclusive": exclusive.code} if exclusive else {}),
-            reasons=tuple(dict.fromkeys(self.reasons)),
-        )
 
-    # --- places ----------------------------------------------------------------------------------------------------
+def _persons(answers: Answers) -> set[int]:
+    steps_end = int(answers.chains.heads[0, layout.STEPS_END])
+    end = int(answers.chains.steps[steps_end - 1, layout.CANDIDATES_END]) if steps_end else 0
+    return set(answers.chains.candidates[:end, layout.PERSON].tolist())
 
-    def _explain_place(self, where: Whereabouts, exclusive: Cell | None) -> None:
-        if exclusive:
-            self.reasons.append("INSIDE_EXCLUSIVE")
-        if where.cell is None:
-            self.reasons.append("OUTSIDE")
-        elif where.cell_m > 0:
-            self.reasons.append("NEAREST_CELL")
-        if self._is_vague:
-            self.reasons.append("POSITION_VAGUE")
-        if self.question.priority not in URGENT:
-            self.reasons.append("LOAD_UNKNOWN")
 
-    @property
-    def _is_vague(self) -> bool:
-        """Whether the position tells a cell at best, and neither a building nor who is near."""
-        return self.question.radius_m > MAX_RADIUS_M
+def _loads(question: Question, persons: list[int], world: World) -> Ints:
+    ids = world.people.columns.person_ids
+    rows = [(person, question.loads[ids[person]]) for person in persons if ids[person] in question.loads]
+    found = [(person, open_cases(load, question.at_ms)) for person, load in rows]
+    return (
+        np.array([(p, NONE if n is None else n) for p, n in found], dtype=np.int64).reshape(-1, 2)
+        if found
+        else NO_LOADS
+    )
 
-    def _first_slots(self, where: Whereabouts, exclusive: Cell | None) -> list[Slot]:
-        """Give the posts of step 0: of the exclusive cell, or else of the cell, then of micro cell and node."""
-        roles, posts_of = self._roles(0), self.world.people.posts_by_scope
 
-        def slots(code: str | None, reason: str) -> list[Slot]:
-            return [Slot(post, reason) for post in posts_of.get(code or "", ()) if post.role in roles]
+def _reporters(question: Question, world: World) -> Indices:
+    """Give the persons who reported, themselves or by the posts that they hold now."""
+    if not question.reporters:
+        return NO_REPORTERS
+    people = world.people
+    posts = [reporter for reporter in question.reporters if reporter in people.post_by_id]
+    holders = {duty.person for post in posts for duty in people.duties(post, question.at_ms)}
+    known = (question.reporters | holders) & people.person_by_id.keys()
+    return np.array(sorted(world.person_number[person] for person in known), dtype=np.int32)
 
-        found = slots(exclusive.code, "INSIDE_EXCLUSIVE") if exclusive else []
-        found = found or slots(where.cell, "INSIDE_CELL")
-        if not self._is_vague:
-            found += slots(where.micro, "INSIDE_MICRO") + slots(where.node, "INSIDE_NODE")
-        return sorted(found, key=lambda slot: (roles.index(slot.post.role), slot.post.id))
 
-    def _roles(self, step: int) -> list[str]:
-        rows = (row for row in self.world.catalogue.steps if row.step == step and not row.seat)
-        return [role for row in rows for role in row.roles]
+# --- numbers into names ----------------------------------------------------------------------------------------------
 
-    # --- the chain -------------------------------------------------------------------------------------------------
 
-    def _chain(self, slots: Sequence[Slot]) -> tuple[list[OrderStep], list[str]]:
-        """Give the steps, and the posts that may lead, first-ranked first; above 0 they follow its parents."""
-        steps: list[OrderStep] = []
-        leads: list[str] = []
-        vacant = [slot.post.id for slot in slots]
-        skipped_ms: int | None = None
-        for row, rule in self.world.catalogue.steps_for(self.question.priority):
-            if row.seat:
-                steps.append(self._seat(row, rule))
-                continue
-            asked = slots if row.step == 0 else self._above(row, [*leads, *vacant][:1])
-            own_ms = rule.after.nominal_ms
-            offset_ms = own_ms if skipped_ms is None else min(own_ms, skipped_ms)
-            places = self.roster.places(asked, row.roles, offset_ms, row.step)
-            if not places and self.roster.has_told(asked, offset_ms):
-                continue
-            if not places:
-                self.reasons.append("NOBODY" if asked else "NO_POST")
-                skipped_ms = offset_ms
-                continue
-            reasons = () if skipped_ms is None else ("NO_POST",)
-            steps += self._order_steps(row, rule, places, offset_ms, reasons)
-            skipped_ms = None
-            if row.step in FIELD_STEPS:
-                leads += [p.post_id for p in places if not self.roster.is_volunteer(p.person, p.candidate.post)]
-        return steps, leads
+class _Told(NamedTuple):
+    step: OrderStep | None
+    candidates: tuple[Candidate, ...]
 
-    def _above(self, row: Step, lead: Sequence[str]) -> list[Slot]:
-        for post in self.world.people.parents(lead[0]) if lead else ():
-            if post.role in row.roles:
-                return [Slot(post, "ABOVE_LEAD")]
-        return self._offices(row, "OFFICE") if row.step >= OFFICE_STEP else []
 
-    def _offices(self, row: Step, reason: str) -> list[Slot]:
-        """Give the office of a place that has no chief: any will do, so it is always the same one."""
-        return sorted(self._posts(row, reason), key=lambda slot: slot.post.id)[:1]
+def _steps(answers: Answers, question: Question, world: World) -> tuple[tuple[OrderStep, ...], tuple[Candidate, ...]]:
+    told = list(_rows(answers, question, world))
+    steps = tuple(one.step for one in told if one.step)
+    return steps, tuple(candidate for one in told if not one.step for candidate in one.candidates)
 
-    def _posts(self, row: Step, reason: str) -> list[Slot]:
-        posts_of = self.world.people.posts_by_role
-        return [Slot(post, reason) for role in row.roles for post in posts_of.get(Role(role), ())]
 
-    def _order_steps(
-        self, row: Step, rule: StepRule, places: Sequence[Place], offset_ms: int, reasons: tuple[str, ...]
-    ) -> list[OrderStep]:
-        """Give a row's step; if chiefs are told at once and it is not P1, their deputies follow after the clock."""
-        chiefs = [place.candidate for place in places if not place.is_deputy]
-        deputies = [place.candidate for place in places if place.is_deputy]
-        at_once = rule.to == "all"
-        step = OrderStep(
-            step=row.step,
-            offset_ms=offset_ms,
-            mode=rule.mode,
-            candidates=tuple(chiefs + deputies),
-            at_once=at_once,
-            reasons=reasons,
-        )
-        clock = self.world.catalogue.clocks.first_ack.get(self.question.priority)
-        if not at_once or not chiefs or not deputies or clock is None or self.question.priority is Priority.P1:
-            return [step]
-        later_ms = offset_ms + clock.nominal_ms
-        return [
-            replace(step, candidates=tuple(chiefs)),
-            replace(step, candidates=tuple(deputies), offset_ms=later_ms, at_once=False),
-        ]
-
-    def _seat(self, row: Step, rule: StepRule) -> OrderStep:
-        places = self.roster.places(self._posts(row, "SEAT"), row.roles, rule.after.nominal_ms, OFFICE_STEP)
-        return OrderStep(
-            step=row.step,
-            offset_ms=rule.after.nominal_ms,
-            mode=rule.mode,
-            candidates=tuple(place.candidate for place in places),
-            at_once=rule.to == "all",
-            seat=True,
-        )
-
-    def _last_resort(self) -> tuple[list[OrderStep], list[str]]:
-        """Nobody in the field may be asked: the office leads and the seat is alarmed, at once, on duty or not."""
-        self.reasons.append("LAST_RESORT")
-        self.roster.told.clear()
-        steps: list[OrderStep] = []
-        leads: list[str] = []
-        for row in sorted(self.world.catalogue.steps, key=lambda row: row.seat):
-            if row.step != OFFICE_STEP and not row.seat:
-                continue
-            slots = self._posts(row, "LAST_RESORT") if row.seat else self._offices(row, "LAST_RESORT")
-            places = self.roster.places(slots, row.roles, 0, OFFICE_STEP)
-            on_duty = [place.candidate for place in places]
-            step = OrderStep(
-                step=row.step,
-                offset_ms=0,
-                mode="alert",
-                candidates=tuple(on_duty or [one for slot in slots for one in self.roster.off_duty(slot.post)]),
-                at_once=True,
-                seat=row.seat,
-                reasons=("LAST_RESORT",),
+def _rows(answers: Answers, question: Question, world: World) -> Iterator[_Told]:
+    chains, catalogue, columns = answers.chains, world.catalogue, world.people.columns
+    steps = chains.steps[: int(chains.heads[0, layout.STEPS_END])].tolist()
+    people = chains.candidates[: steps[-1][layout.CANDIDATES_END] if steps else 0].tolist()
+    first = 0
+    for row, offset_ms, at_once, reasons, end in steps:
+        candidates = tuple(
+            Candidate(
+                post=columns.post_ids[own],
+                person=columns.person_ids[person],
+                duty_from_ms=from_ms,
+                duty_until_ms=until_ms,
+                reasons=_names(why),
             )
-            steps.append(step)
-            leads += [slot.post.id for slot in slots]
-        return steps, leads or [""]
+            for person, _, own, why, from_ms, until_ms in people[first:end]
+        )
+        first = end
+        if row == CO_TELLING:
+            yield _Told(None, candidates)
+            continue
+        is_last_resort = bool(reasons & layout.LAST_RESORT)
+        step = OrderStep(
+            step=catalogue.steps[row].step,
+            offset_ms=offset_ms,
+            mode="alert" if is_last_resort else catalogue.steps[row].rules[question.priority].mode,
+            candidates=candidates,
+            at_once=bool(at_once),
+            seat=catalogue.steps[row].seat,
+            reasons=_names(reasons),
+        )
+        yield _Told(step, candidates)
 
-    # --- who else --------------------------------------------------------------------------------------------------
 
-    def _co_tellings(self, where: Whereabouts) -> Iterator[Candidate]:
-        """Give the chief of a line that is hit and stands in another chain, and the officers of the cells around."""
-        people = self.world.people
-        line = [Slot(post, "LINE_HIT") for post in people.posts_by_scope.get(where.line or "", ())]
-        yield from self._told_too([slot for slot in line if slot.post.role in LINE_CHIEFS])
-        if where.cell is None or self._is_vague:
-            return
-        around = self.world.locator.cells_within(*self.question.point, self.question.radius_m)
-        others = [owner.code for owner in around if owner.code != where.cell][:MAX_NEIGHBOURS]
-        border = [Slot(post, "BORDER_RADIUS") for code in others for post in people.posts_by_scope.get(code, ())]
-        yield from self._told_too([slot for slot in border if slot.post.role is Role.GRID_OFFICER])
+def _areas(answers: Answers, world: World) -> dict[str, str]:
+    owners, codes = answers.owners, world.locator.codes
+    found = (
+        (layer, getattr(codes, layer), int(getattr(owners, layer)[0]))
+        for layer in ("cell", "micro", "node", "line", "exclusive")
+    )
+    return {layer: names[index] for layer, names, index in found if index != NONE}
 
-    def _told_too(self, slots: Iterable[Slot]) -> Iterator[Candidate]:
-        for slot in slots:
-            if slot.post.id not in self.roster.asked:
-                yield from (place.candidate for place in self.roster.places([slot], [slot.post.role], 0, 0))
+
+def _ordinary_lead(question: Question, areas: Mapping[str, str], world: World) -> tuple[str, str]:
+    """Give the unit that leads where no exclusive cell says otherwise, and its rule: by category and area."""
+    key = question.category.key
+    if key not in world.catalogue.category_by_key:
+        return question.category.lead_unit, question.category.basis
+    unit, basis = world.catalogue.lead(key, world.areas_above({"cell": areas["cell"]} if "cell" in areas else {}))
+    return unit, basis
+
+
+def _names(mask: int) -> tuple[str, ...]:
+    return _NAMES.get(mask) or _NAMES.setdefault(mask, tuple(reason.name for reason in Reason if mask >> reason & 1))
+
+
+_NAMES: dict[int, tuple[str, ...]] = {}
+
+
+def _id(ids: tuple[str, ...], number: int) -> str:
+    return ids[number] if number != NONE else ""

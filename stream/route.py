@@ -6,15 +6,21 @@ import datetime as dt
 import difflib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
 
+from models import cases
+from models.cases import Case
 from models.errors import ConfigError, Problem
 from models.geo import point_e7
 from models.messages import Candidate, OrderStep, Stage
 from stream.rank import Match, Question, match
 from stream.world import World
+
+MAX_RADIUS_M = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +38,11 @@ def route(asked: Asked, world: World) -> Match:
     """Return the chain that an alarm of this category would get there and then.
 
     Raises:
-        ConfigError: the position is none on Earth, or the catalogue has no such category.
+        ConfigError: the position is none on Earth, the radius no length, or the catalogue has no such category.
     """
+    if not 0 <= asked.radius_m <= MAX_RADIUS_M:
+        what = f"{asked.radius_m} m is no radius"
+        raise ConfigError([Problem("gridwarden route", "--radius", what, f"give 0 to {MAX_RADIUS_M:,} metres")])
     if not (-180 <= asked.lon_deg <= 180 and -90 <= asked.lat_deg <= 90):
         what = f"{asked.lon_deg} {asked.lat_deg} is no longitude and latitude"
         raise ConfigError([Problem("gridwarden route", "LON LAT", what, "give the longitude first, in degrees")])
@@ -65,21 +74,60 @@ def moment(text: str | None, world: World, *, now_ms: int) -> int:
     except ValueError as exc:
         remedy = "write it like 2026-11-22T08:00"
         raise ConfigError([Problem("gridwarden route", "--at", f"{text!r} is no time", remedy)]) from exc
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=ZoneInfo(world.people.time_zone))
-    return int(at.timestamp() * 1000)
+    return _local_ms(at, world)
 
 
-def to_json(found: Match) -> str:
-    """Return `found` as one JSON object."""
-    return msgspec.json.format(msgspec.json.encode(asdict(found)), indent=2).decode()
+def route_all(path: Path, world: World) -> list[tuple[Case, Match]]:
+    """Return the chain of every case of a table (see `models.cases`).
+
+    Raises:
+        ConfigError: with all mistakes of the table.
+    """
+    answers: list[tuple[Case, Match]] = []
+    problems: list[Problem] = []
+    for index, case in enumerate(cases.load(path)):
+        at_ms = _local_ms(case.at, world)
+        try:
+            answers.append((case, route(Asked(case.lon_deg, case.lat_deg, case.category, at_ms, case.radius_m), world)))
+        except ConfigError as exc:
+            problems += [Problem(path, f"cases[{index}].{p.path.lower()}", p.what, p.remedy) for p in exc.problems]
+    if problems:
+        raise ConfigError(problems)
+    return answers
+
+
+def to_json(found: Match, world: World) -> str:
+    """Return `found` as one JSON object, with the versions that decided."""
+    return msgspec.json.format(msgspec.json.encode(_plain(found, world)), indent=2).decode()
+
+
+def all_to_json(answers: list[tuple[Case, Match]], world: World) -> str:
+    """Return the answers of a table as one JSON array."""
+    rows = [{"id": case.id, "case": msgspec.to_builtins(case)} | _plain(found, world) for case, found in answers]
+    return msgspec.json.format(msgspec.json.encode(rows), indent=2).decode()
+
+
+def all_lines(answers: list[tuple[Case, Match]], world: World) -> Iterator[str]:
+    """Yield the answers of a table as a person reads them."""
+    for case, found in answers:
+        yield f"== {case.id}  {case.name} {case.name_en}  {case.category}  {case.at:%Y-%m-%d %H:%M}"
+        yield from lines(found, world)
+
+
+def _plain(found: Match, world: World) -> dict[str, Any]:
+    return asdict(found) | {"versions": world.versions}
+
+
+def _local_ms(at: dt.datetime, world: World) -> int:
+    aware = at if at.tzinfo else at.replace(tzinfo=ZoneInfo(world.people.time_zone))
+    return int(aware.timestamp() * 1000)
 
 
 def lines(found: Match, world: World) -> Iterator[str]:
     """Yield `found` as a person reads it, in Chinese and English names."""
     zone = ZoneInfo(world.people.time_zone)
     yield f"lead: {found.lead_unit}, {found.lead_post}   areas: " + " ".join(f"{k}={v}" for k, v in found.areas.items())
-    yield f"why: {' '.join(found.reasons) or '-'}"
+    yield f"why: {' '.join(found.reasons) or '-'}   basis: {found.basis or '-'}"
     for step in found.steps:
         yield f"{_step(step)}  {' '.join(step.reasons)}".rstrip()
         for candidate in step.candidates:

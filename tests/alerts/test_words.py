@@ -3,7 +3,7 @@ from __future__ import annotations
 from alerts.escalation import Why
 from alerts.rematch import Reason
 from alerts.words import REASONS
-from stream.chain import Reason as MatchReason
+from stream.layout import Reason as MatchReason
 
 
 def test_every_reason_that_an_officer_may_be_given_has_words_in_both_languages() -> None:

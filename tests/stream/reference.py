@@ -36,7 +36,7 @@ def node_of(nodes: Iterable[Node], point: PointE7) -> str | None:
 
 def line_of(lines: Iterable[Line], point: PointE7, *, slack_m: float = 0.002) -> set[str]:
     """Give the lines that may be the nearest within whose buffer a point lies, to a millimetre or two."""
-    away_m = {line.code: line_distance_m(point, line.points) for line in lines}
+    away_m = {line.code: line_distance_m(point, line.points.array) for line in lines}
     inside = [line for line in lines if away_m[line.code] <= line.buffer_m + slack_m]
     least_m = min((away_m[line.code] for line in inside), default=0.0)
     return {line.code for line in inside if away_m[line.code] <= least_m + slack_m}

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from models.city import generate
 from models.errors import ConfigError
 from models.geo import PointE7
+from models.outlines import Polygons
 from models.places import CellType, LineKind, Places
 from stream.kernels import NONE
 from stream.locate import Locator
@@ -32,7 +33,7 @@ MESSY = b.places(
     ),
     nodes=(
         b.node("big", box(30, 30, 90, 90)),
-        b.node("small", box(40, 40, 60, 60), frontage=(box(40, 30, 60, 40), box(35, 25, 65, 35))),
+        b.node("small", box(40, 40, 60, 60), frontage=Polygons.of([box(40, 30, 60, 40), box(35, 25, 65, 35)])),
         b.node("equal", box(70, 40, 90, 60)),
     ),
     lines=(
@@ -87,7 +88,7 @@ def test_a_batch_says_what_single_questions_say(points: list[PointE7]) -> None:
 def test_a_batch_of_arrays_gives_indices_by_layer() -> None:
     lon, lat = np.array([at(50, 50), at(5000, 50)]).T
     winners = LOCATOR.locate_many(lon, lat)
-    assert LOCATOR.codes["cell"][winners.cell[0]] == "b"
+    assert LOCATOR.codes.cell[winners.cell[0]] == "b"
     assert (winners.cell[1], winners.line[1]) == (NONE, NONE)
 
 

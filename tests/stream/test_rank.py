@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from models.city import generate
 from models.geo import PointE7
-from models.messages import OrderStep, Priority
+from models.messages import VERSION, Load, OrderStep, Priority
 from models.people import Authority, Contract, Employment, May, Person, Role, Unit, UnitKind
-from models.people.duty import Weekday, WeeklyShift
-from models.places import CellType
+from models.people.duty import DatedShift, Weekday, WeeklyShift
+from models.places import Area, AreaKind, CellType
 from stream.rank import Match, Question, match
 from stream.world import World
 from tests.stream import builders as b
@@ -317,10 +317,130 @@ def test_a_deputys_deputy_is_nobody() -> None:
 # --- P3 and P4 -------------------------------------------------------------------------------------------------------
 
 
-def test_p3_asks_one_after_the_other_and_says_that_loads_are_unknown() -> None:
+def test_p3_asks_one_after_the_other_and_lists_it_at_the_seat() -> None:
     found = ask(b.world(), at(50, 50), P3)
-    assert (step_of(found, 0).at_once, "LOAD_UNKNOWN" in found.reasons) == (False, True)
+    assert not step_of(found, 0).at_once
     assert [step.mode for step in found.steps if step.seat] == ["list"]
+
+
+def load(person_id: str, n_open: int, age_ms: int = 0) -> dict[str, Load]:
+    return {person_id: Load(v=VERSION, person=person_id, open={P2: n_open}, at_ms=T0 - age_ms)}
+
+
+TWO_OFFICERS = ("grid-1", "p-grid-0")
+
+
+@pytest.mark.parametrize(
+    ("loads", "priority", "first", "reasons"),
+    [
+        ({}, P3, "p-grid-0", ()),
+        (load("p-grid-0", 9), P3, "p-grid-1", ()),  # more than the 8 he may have: he goes last
+        (load("p-grid-0", 8), P3, "p-grid-1", ()),  # neither has too many: the one with fewer goes first
+        (load("p-grid-0", 9), P2, "p-grid-0", ()),  # what is urgent does not wait
+        (load("p-grid-0", 8, age_ms=300_000), P3, "p-grid-1", ()),
+        (load("p-grid-0", 8, age_ms=300_001), P3, "p-grid-0", ("LOAD_UNKNOWN",)),
+    ],
+)
+def test_who_has_much_on_his_hands_goes_last_but_is_asked(
+    loads: dict[str, Load], priority: Priority, first: str, reasons: tuple[str, ...]
+) -> None:
+    found = ask(b.world(people=people_with(TWO_OFFICERS)), priority=priority, loads=loads)
+    assert told(found)[0, False] == [first, "p-grid-1" if first == "p-grid-0" else "p-grid-0"]
+    assert tuple(reason for reason in found.reasons if reason == "LOAD_UNKNOWN") == reasons
+
+
+def test_over_load_is_said() -> None:
+    found = ask(b.world(people=people_with(TWO_OFFICERS)), priority=P3, loads=load("p-grid-0", 9))
+    assert step_of(found, 0).candidates[1].reasons == ("INSIDE_CELL", "OVER_LOAD")
+
+
+def qualified(*names: str) -> World:
+    """Give the world in which these persons may handle gas, and a leak needs one of them to lead."""
+    roster = b.people()
+    persons = tuple(msgspec.structs.replace(p, qualifications=("gas",)) if p.id in names else p for p in roster.persons)
+    leaks = tuple(
+        msgspec.structs.replace(c, qualifications=("gas",)) if c.key == "gas.leak" else c
+        for c in b.CATALOGUE.categories
+    )
+    return b.world(
+        people=msgspec.structs.replace(roster, persons=persons),
+        catalogue=msgspec.structs.replace(b.CATALOGUE, categories=leaks),
+    )
+
+
+def test_the_lead_must_be_qualified_and_the_others_may_help() -> None:
+    world = qualified("p-lane", "p-office")
+    found = ask(world, category=world.catalogue.category_by_key["gas.leak"])
+    assert found.lead_post == "lane"
+    assert step_of(found, 0).candidates[0].reasons == ("INSIDE_CELL", "UNQUALIFIED")
+
+
+def test_with_nobody_qualified_in_the_field_the_office_leads() -> None:
+    for world in (qualified("p-office"), qualified()):
+        found = ask(world, category=world.catalogue.category_by_key["gas.leak"])
+        assert (found.lead_post, "LAST_RESORT" in found.reasons) == ("office", True)
+
+
+def without_grid(*step_0: Role) -> World:
+    """Give the world without grid officers: the first cell is served by the second of two lanes."""
+    steps = tuple(
+        msgspec.structs.replace(step, roles=step_0) if step.step == 0 and not step.seat else step
+        for step in b.CATALOGUE.steps
+    )
+    posts = [post for post in POSTS if post.role not in {Role.GRID_OFFICER, Role.BUILDING_CHIEF}]
+    posts += [b.post("lane-2", Role.LANE_CHIEF, 3, "l2", "road")]
+    cells = (b.cell("c1", box(0, 0, 100, 100), line="l2"), b.cell("c2", box(100, 0, 200, 100)))
+    return b.world(
+        places=b.places(cells=cells, lines=(b.line("l1", (100, 0), (100, 100)), b.line("l2", (0, 0), (0, 100)))),
+        people=b.people(posts),
+        catalogue=msgspec.structs.replace(b.CATALOGUE, steps=steps),
+    )
+
+
+def test_without_a_grid_officer_the_chief_of_the_line_that_serves_the_cell_is_first() -> None:
+    found = ask(without_grid(Role.LANE_CHIEF), at(50, 20))
+    assert (found.lead_post, step_of(found, 0).candidates[0].reasons) == ("lane-2", ("LINE_OF_CELL",))
+
+
+def test_with_nobody_to_ask_at_step_0_the_chain_begins_at_the_chief_of_that_line() -> None:
+    found = ask(without_grid(Role.GRID_OFFICER), at(50, 20), P1)
+    assert found.lead_post == "lane-2"
+    assert [(step.step, step.candidates[0].person) for step in found.steps if not step.seat] == [
+        (1, "p-lane-2"),
+        (2, "p-road"),
+        (3, "p-street"),
+        (4, "p-office"),
+        (5, "p-district"),
+    ]
+
+
+def test_a_chain_that_is_made_again_keeps_its_clocks() -> None:
+    minute_5 = T0 + 5 * MINUTE_MS
+    soon = DatedShift(post="lane", person="p-lane", start=moment(6), end=moment(30))
+    roster = b.people(shifts=[(p.id, f"p-{p.id}") for p in POSTS if p.id != "lane"])
+    persons = (*roster.persons, person("p-lane"))
+    world = b.world(people=msgspec.structs.replace(roster, dated_shifts=(soon,), persons=persons))
+    assert (1, False) not in told(ask(world, at_ms=minute_5, since_ms=T0)), "the lane chief's step, +3 min, is due now"
+    assert told(ask(world, at_ms=minute_5))[1, False] == ["p-lane"], "a new chain asks him at minute 8"
+
+
+def moment(minutes: int) -> dt.datetime:
+    return dt.datetime.fromtimestamp((T0 + minutes * MINUTE_MS) / 1000, dt.UTC)
+
+
+def test_the_office_of_the_area_around_the_cell_answers_for_it() -> None:
+    areas = tuple(
+        Area(code=code, kind=AreaKind.SUBDISTRICT, parent=parent, **b.NAMES)
+        for code, parent in (("area", "south"), ("south", "town"), ("north", "town"))
+    )
+    posts = [post for post in POSTS if post.id not in {"office", "street", "road", "lane"}]
+    posts = [msgspec.structs.replace(p, supervisor=None) if p.supervisor in {"lane", "office"} else p for p in posts]
+    posts += [b.post("a-office", Role.STREET_OFFICE, 0, "north", "district")]
+    posts += [b.post("z-office", Role.STREET_OFFICE, 0, "south", "district")]
+    world = b.world(places=b.places(areas=areas), people=b.people(posts))
+    (candidate,) = step_of(ask(world), 4).candidates
+    assert (candidate.person, candidate.reasons) == ("p-z-office", ("OFFICE",))
+    assert step_of(ask(world, at(-5_000, 0)), 4).candidates[0].person == "p-a-office", "outside any will do"
 
 
 @pytest.mark.parametrize(("priority", "is_marked"), [(P2, False), (P3, True)])

@@ -33,6 +33,8 @@ def test_the_answer_names_the_grid_officer_of_the_cell_first(city: Path, capsys:
     first = next(step for step in answer["steps"] if step["step"] == 0 and not step.get("seat"))
     assert first["candidates"][0]["post"] == f"grid-{cell}" == answer["lead_post"]
     assert "INSIDE_CELL" in first["candidates"][0]["reasons"]
+    assert {"places", "people", "catalogue", "roster"} <= answer["versions"].keys()
+    assert all(len(version) == 64 for name, version in answer["versions"].items() if name != "thresholds")
 
 
 def test_people_read_names_steps_and_reasons(city: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,9 +44,48 @@ def test_people_read_names_steps_and_reasons(city: Path, capsys: pytest.CaptureF
         assert word in text
 
 
+def test_a_table_of_cases_is_answered_case_by_case(city: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = str(city / "cases.toml")
+    assert main(["route", "--all", table, "--config", str(city), "--json"]) == 0
+    answers = json.loads(capsys.readouterr().out)
+    assert len(answers) == 6
+    assert all(answer["lead_post"] and answer["steps"] for answer in answers)
+    assert main(["route", "--all", table, "--config", str(city)]) == 0
+    text = capsys.readouterr().out
+    assert text.count("== ") == text.count("lead: ") == 6
+
+
+def test_all_mistakes_of_a_table_are_named_at_once(
+    city: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        f'[[cases]]\nid = "c{i}"\nname = "n"\nname_en = "n"\nlon_deg = 106.5\nlat_deg = 29.5\n'
+        f'category = "{key}"\nat = 2026-11-23T10:00:00\n'
+        for i, key in enumerate(["fire.manul", "fire.manual", "no.such"])
+    ]
+    table = tmp_path / "cases.toml"
+    table.write_text("\n".join(rows))
+    assert main(["route", "--all", str(table), "--config", str(city)]) == 2
+    said = capsys.readouterr().err
+    assert "cases[0].category" in said
+    assert "cases[2].category" in said
+
+
+def test_a_point_at_sea_goes_to_an_office_and_says_so(city: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["route", "123.5", "29.5", "fire.manual", "--config", str(city), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert {"OUTSIDE", "LAST_RESORT"} <= set(answer["reasons"])
+    assert answer["lead_post"].startswith("office-")
+    assert any(step.get("seat") and step["candidates"] for step in answer["steps"])
+
+
 @pytest.mark.parametrize(
     ("args", "word"),
     [
+        (["nan", "29.5", "fire.manual"], "no longitude and latitude"),
+        (["29.5", "106.5", "fire.manual"], "give the longitude first"),
+        (["106.5", "29.5", "fire.manual", "--radius", "nan"], "no radius"),
+        ([], "give either"),
         (["200", "0", "fire.manual"], "no longitude and latitude"),
         (["106.5", "29.5", "fire.manul"], "did you mean fire.manual"),
         (["106.5", "29.5", "fire.manual", "--at", "noon"], "write it like"),

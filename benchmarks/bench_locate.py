@@ -1,0 +1,261 @@
+"""Whose is this point: points per second beside shapely's three idioms, a compiled linear scan and H3.
+
+    python -m benchmarks.bench_locate [--quick] [--cells N ...]
+
+Cities of `models.city`, points inside, within 2 m of a border and outside, asked one at a time, 512 and 200,000 at a
+time. The fastest idiom of shapely counts as the peer `shapely`; points are made beforehand and that is reported apart.
+Rounds are taken in turn, medians count. Seconds are those that the thread ran on its core: others may be at work.
+Every answer of ours is compared with the oracle: the smallest code of the polygons that shapely says cover the point.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from statistics import median
+from typing import Final
+
+import numpy as np
+import shapely
+
+from benchmarks.locating import TURN_FROM, Hexagons, Linear, Points, Search, Shapely, shapes_of
+from models.city import generate
+from models.outlines import Polygons
+from models.places import Cell, CellKind, CellType, Places
+from stream.kernels import Indices
+from stream.locate import Locator, warm
+
+CELLS: Final = (135, 1_000, 10_000, 62_000)
+QUICK_CELLS: Final = (135, 10_000)
+BATCHES: Final = (1, 512, 200_000)
+ONE_BY_ONE: Final = 3_000
+NEAR_BORDER_E7: Final = 200
+"""About 2 m."""
+MAX_H3_CELLS: Final = 1_000
+"""Covering more cells with hexagons takes minutes."""
+ROUNDS: Final = 3
+FENCES: Final = 400
+FENCE_VERTICES: Final = 2_000
+TILE38_PER_S: Final = 5_000 / 60
+"""What users report of tile38 with 400 complex fences (issue 245): 5,000 points a minute; not run here."""
+
+
+def line(case: Mapping[str, object], metric: str, value: float, unit: str, **more: object) -> None:
+    """Print one figure as one JSON line."""
+    row = {"bench": "locate", "case": case, "metric": metric, "value": _round(value), "unit": unit, **more}
+    print(json.dumps(row), flush=True)
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.4g}")
+
+
+def seconds(run: Callable[[], object]) -> float:
+    """Give the seconds that this thread ran."""
+    start = time.thread_time()
+    run()
+    return max(time.thread_time() - start, 1e-9)
+
+
+def rates(searches: Mapping[str, Search], points: Points, batch: int) -> dict[str, float]:
+    """Give points per second of each, the median of rounds taken in turn."""
+    parts = [points.part(low, low + batch) for low in range(0, len(points), batch)] if batch > 1 else [points]
+    taken: dict[str, list[float]] = {name: [] for name in searches}
+    for _ in range(ROUNDS):
+        for name, search in searches.items():
+            taken[name].append(seconds(partial(_all, search, parts)))
+    return {name: len(points) / median(times) for name, times in taken.items()}
+
+
+def _all(search: Search, parts: Sequence[Points]) -> list[Indices]:
+    return [search(part) for part in parts]
+
+
+def one_by_one(locator: Locator) -> Search:
+    """Ask for one point at a time."""
+
+    def search(points: Points) -> Indices:
+        cell = locator.cell
+        found = [cell(lon, lat) for lon, lat in zip(points.lon.tolist(), points.lat.tolist(), strict=True)]
+        return np.array(found, dtype=np.int32)
+
+    return search
+
+
+def idioms(shapes: Shapely, batch: int) -> dict[str, Search]:
+    """Give the idioms of shapely that suit a batch."""
+    if batch == 1:
+        return {"shapely_query": shapes.query_one, "shapely_contains_xy": shapes.contains_xy_one}
+    turned = {"shapely_turned": shapes.turned} if batch >= TURN_FROM else {}
+    return {"shapely_query": shapes.query, "shapely_contains_xy": shapes.contains_xy, **turned}
+
+
+def drawn(cells: Sequence[Cell], shapes: Shapely, n: int, rng: np.random.Generator) -> Iterator[tuple[str, Points]]:
+    """Give points inside, near borders, and outside."""
+    west, south, east, north = (int(value) for value in shapely.total_bounds(shapes.shapes))
+    grow = (east - west) // 2
+
+    def uniform(margin: int, keep: Callable[[Indices], np.ndarray[tuple[int], np.dtype[np.bool_]]]) -> Points:
+        found: list[tuple[np.ndarray[tuple[int], np.dtype[np.int64]], ...]] = []
+        while sum(len(lon) for lon, _ in found) < n:
+            lon = rng.integers(west - margin, east + margin, n)
+            lat = rng.integers(south - margin, north + margin, n)
+            kept = keep(shapes.query(Points.of(lon, lat)))
+            found.append((lon[kept], lat[kept]))
+        return Points.of(*(np.concatenate(column)[:n] for column in zip(*found, strict=True)))
+
+    yield "inside", uniform(0, lambda cell: cell >= 0)
+    vertices = np.concatenate([cell.polygons.array for cell in cells]).astype(np.int64)
+    at = rng.integers(0, len(vertices) - 1, n)
+    share = rng.random((n, 1))
+    close = np.abs(vertices[at + 1] - vertices[at]).max(axis=1, keepdims=True) < 20_000  # not from one ring to the next
+    on = np.where(close, np.rint(vertices[at] + share * (vertices[at + 1] - vertices[at])), vertices[at]).astype(
+        np.int64
+    )
+    yield "border", Points.of(*(on + rng.integers(-NEAR_BORDER_E7, NEAR_BORDER_E7 + 1, (n, 2))).T)
+    yield "outside", uniform(grow, lambda cell: cell < 0)
+
+
+def measure(cells: int, points: int) -> None:
+    """Measure one city."""
+    places = generate(cells, seed=0).places
+    base = sorted((cell for cell in places.cells if cell.type is CellType.BASE), key=lambda cell: cell.code.encode())
+    outlines = [cell.polygons for cell in base]
+    shapes = Shapely.of(shapes_of(outlines))
+    only = Places(cells=tuple(base))
+    built: list[Locator] = []
+    case: dict[str, object] = {"cells": len(base)}
+    line(case, "index_s", seconds(lambda: built.append(Locator(only))), "s")
+    (locator,) = built
+    line(case, "index_bytes", locator.layers.cells.nbytes, "B")
+    linear = Linear.of(outlines)
+    hexagons = Hexagons.of(outlines) if cells <= MAX_H3_CELLS else None
+    rng = np.random.default_rng(cells)
+    for where, some in drawn(base, shapes, points, rng):
+        case = {"cells": len(base), "points": where}
+        line(
+            case,
+            "shapely_points_made",
+            len(some) / seconds(partial(shapely.points, some.lon, some.lat)),
+            "1/s",
+        )
+        check(case, locator, shapes, some)
+        for batch in BATCHES:
+            compare({**case, "batch": batch}, locator, shapes, some if batch > 1 else some.part(0, ONE_BY_ONE), batch)
+        beside(case, locator, linear, hexagons, some)
+
+
+def check(case: Mapping[str, object], locator: Locator, shapes: Shapely, points: Points) -> None:
+    """Compare every point with the oracle, asked together and (some) one at a time."""
+    oracle = shapes.query(points)
+    wrong = int((locator.cell_many(points.lon, points.lat) != oracle).sum())
+    some = points.part(0, ONE_BY_ONE)
+    wrong += int((one_by_one(locator)(some) != oracle[:ONE_BY_ONE]).sum())
+    line(case, "points_unlike_oracle", wrong, "1")
+
+
+def compare(case: Mapping[str, object], locator: Locator, shapes: Shapely, points: Points, batch: int) -> None:
+    """Print our rate beside that of the fastest idiom of shapely."""
+    ours: Search = one_by_one(locator) if batch == 1 else lambda some: locator.cell_many(some.lon, some.lat)
+    found = rates({"ours": ours, **idioms(shapes, min(batch, len(points)))}, points, batch)
+    mine = found.pop("ours")
+    idiom = max(found, key=lambda name: found[name])
+    line(
+        case, "points_per_s", mine, "1/s", peer="shapely", peer_value=_round(found[idiom]),
+        ratio=round(mine / found[idiom], 1), idiom=idiom,
+    )  # fmt: skip
+    for name, rate in found.items():
+        line(case, "points_per_s", rate, "1/s", of=name)
+
+
+def beside(
+    case: Mapping[str, object], locator: Locator, linear: Linear, hexagons: Hexagons | None, points: Points
+) -> None:
+    """Print the linear scan and H3 beside ours, on fewer points: they are slow."""
+    few = points.part(0, 2_000)
+    contenders: dict[str, Search] = {"numba_linear_scan": linear.search}
+    if hexagons:
+        contenders["h3_python_loop"] = hexagons.search
+    ours = rates({"ours": lambda some: locator.cell_many(some.lon, some.lat)}, few, len(few))["ours"]
+    answer = locator.cell_many(few.lon, few.lat)
+    for name, search in contenders.items():
+        rate = rates({name: search}, few, len(few))[name]
+        wrong = int((search(few) != answer).sum())
+        line(
+            {**case, "batch": len(few)}, "points_per_s", ours, "1/s", peer=name, peer_value=_round(rate),
+            ratio=round(ours / rate, 1), peer_wrong=wrong,
+        )  # fmt: skip
+
+
+def fences(points: int) -> None:
+    """Replay what tile38's users report: 400 complex fences that overlap, and which of them each point lies in."""
+    rng = np.random.default_rng(245)
+    outlines = [_fence(rng) for _ in range(FENCES)]
+    places = Places(
+        cells=tuple(
+            Cell(
+                code=f"{i:03}",
+                kind=CellKind.MIXED,
+                type=CellType.EXCLUSIVE,
+                parent="area",
+                polygons=outline,
+                name="f",
+                name_en="f",
+            )
+            for i, outline in enumerate(outlines)
+        )
+    )
+    locator, shapes = Locator(places), Shapely.of(shapes_of(outlines))
+    lon, lat = (
+        rng.integers(centre - 100_000 * 10, centre + 100_000 * 10, points) for centre in (1_065_080_000, 295_080_000)
+    )
+    some = Points.of(lon, lat)
+    case = {"fences": FENCES, "vertices": FENCE_VERTICES}
+    asked = list(zip(lon.tolist(), lat.tolist(), strict=True))
+    wrong = sum(
+        len(set(locator.exclusive(*point)) ^ set(shapes.tree.query(shape, predicate="intersects").tolist()))
+        for point, shape in zip(asked[:2_000], some.shapes, strict=False)
+    )
+    line(case, "fences_unlike_oracle", wrong, "1")
+    taken: dict[str, list[float]] = {"ours": [], "shapely": []}
+    for _ in range(ROUNDS):
+        taken["ours"].append(seconds(lambda: [locator.exclusive(*point) for point in asked]))
+        taken["shapely"].append(seconds(lambda: shapes.tree.query(some.shapes, predicate="intersects")))
+    ours, peer = (points / median(taken[name]) for name in ("ours", "shapely"))
+    line(
+        case,
+        "points_per_s_one_at_a_time",
+        ours,
+        "1/s",
+        peer="shapely_query_batch",
+        peer_value=_round(peer),
+        ratio=round(ours / peer, 1),
+    )
+    line(case, "points_per_s_reported_of_tile38", TILE38_PER_S, "1/s", source="tile38 issue 245, not run here")
+
+
+def _fence(rng: np.random.Generator) -> Polygons:
+    angle = np.sort(rng.random(FENCE_VERTICES)) * 2 * np.pi
+    wave = sum(rng.random() / k * np.sin(k * angle + rng.random() * 7) for k in range(2, 12))
+    radius = 1e5 * rng.uniform(0.5, 3) * (1 + 0.25 * wave + 0.02 * rng.random(FENCE_VERTICES))
+    centre = np.array([1_065_080_000, 295_080_000]) + rng.integers(-900_000, 900_000, 2)
+    ring = centre + np.rint(np.column_stack([radius * np.cos(angle), radius * np.sin(angle)])).astype(np.int64)
+    return Polygons.of([(np.vstack([ring, ring[:1]]),)])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="two cities, within 40 s")
+    parser.add_argument("--cells", type=int, nargs="*", help=f"which cities (default: {CELLS})")
+    args = parser.parse_args()
+    line({}, "warm_s", seconds(warm), "s")
+    for cells in args.cells or (QUICK_CELLS if args.quick else CELLS):
+        measure(cells, 20_000 if args.quick else max(BATCHES))
+    fences(5_000 if args.quick else 50_000)
+
+
+if __name__ == "__main__":
+    main()
