@@ -1,15 +1,16 @@
-# make demo    the whole chain on a clip, in a browser
-# make test    everything that CI runs
+# make demo       the whole chain on a clip, in a browser
+# make test       everything that CI runs
+# make services   the real servers that a part of it needs
 PYTHON ?= python3
 CLIP   ?=
 BIN    := .venv/bin
 
-.PHONY: demo test lint types unit assets tools bench clean
+.PHONY: demo test lint types unit assets tools services bench clean
 
 demo: .venv/demo assets
 	@$(BIN)/gridwarden --log-level WARNING up --demo --clip "$(or $(CLIP),edge/demo/street_fire.mp4)"
 
-test: .venv/test assets tools lint types unit
+test: .venv/test assets tools $(if $(CI),services) lint types unit
 
 lint: .venv/test
 	$(BIN)/ruff check .
@@ -30,8 +31,13 @@ assets: .venv/demo
 tools:
 	@sh tests/tools.sh
 
+# The real servers: Mosquitto, Kafka and InfluxDB. Without them their tests skip; in CI they come first.
+services:
+	@sh tests/services.sh
+
 bench: .venv/test
 	$(BIN)/python -m benchmarks.bench_chain --quick
+	$(BIN)/python -m benchmarks.bench_detect --quick
 
 .venv/demo: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
@@ -42,7 +48,7 @@ bench: .venv/test
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]'
 	@# The matcher's loops are compiled once, here, and not before the first alert.
-	$(BIN)/python -P -c "from stream.locate import warm; warm()"
+	$(BIN)/python -P -c "from stream.matcher import warm; warm()"
 	@touch $@
 
 .venv/test: .venv/demo

@@ -16,6 +16,8 @@ from models import clock, topics
 from models.messages import Ack, DispatchOrder, encode
 from models.seal import Keyring
 from models.seqset import Range
+from stream.ingest.dead import dead_letter, rule_failed
+from stream.log.append import Appender, new
 from stream.records import OrderRecord, decode_order
 
 log = logging.getLogger(__name__)
@@ -88,9 +90,13 @@ class Egress:
     Args:
         publish: hands a payload to the connection; False when there is none.
         log_id: of the log that `orders` stands in: the `outbox_id` of every order.
+        appender: stores the dead letters of orders that cannot be sent.
     """
 
-    def __init__(self, tenant: str, keys: Keyring, log_id: str, publish: Callable[[str, bytes], bool]) -> None:
+    def __init__(
+        self, tenant: str, keys: Keyring, log_id: str, publish: Callable[[str, bytes], bool], appender: Appender
+    ) -> None:
+        self._appender = appender
         self._tenant = tenant
         self._keys = keys
         self._log_id = log_id
@@ -105,9 +111,21 @@ class Egress:
             async with self._changed:
                 await self._changed.wait_for(lambda: len(self._window) < IN_FLIGHT)
             seq = event.message.offset + 1
-            topic, payload = self._sealed(decode_order(event.value), seq)
-            self._window.add(seq, topic, payload, event.ack, now_ms=clock.mono_ms())
-            self._send_due()
+            try:
+                topic, payload = self._sealed(decode_order(event.value), seq)
+            except Exception as exc:  # whatever is wrong with it: this order is set aside, the next ones go out
+                log.exception("orders/%s cannot be sent", seq - 1)
+                await self._set_aside(event.value, seq - 1, exc)
+                self._window.add(seq, "", b"", event.ack, now_ms=clock.mono_ms())
+                self._window.stored(((seq, seq),))
+            else:
+                self._window.add(seq, topic, payload, event.ack, now_ms=clock.mono_ms())
+                self._send_due()
+
+    async def _set_aside(self, value: bytes | None, offset: int, exc: Exception) -> None:
+        now_ms = clock.now_ms()
+        letter = dead_letter(f"orders/0/{offset}", value or b"", rule_failed(exc), now_ms=now_ms)
+        await self._appender.store([new("dead", 0, encode(letter), now_ms)])
 
     def _sealed(self, record: OrderRecord, seq: int) -> tuple[str, bytes]:
         order = stamped(record, outbox_id=self._log_id, seq=seq, now_ms=clock.now_ms())
@@ -118,6 +136,15 @@ class Egress:
         for topic, payload in self._window.due(clock.mono_ms()):
             self._publish(topic, payload)
         self._wake.set()
+
+    def lose(self) -> None:
+        """Forget what is in flight: the partition is given out anew, and its owner sends what is not acknowledged."""
+        self._window = Window()
+        self._telling = asyncio.create_task(self._tell_room())
+
+    async def _tell_room(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
 
     async def take_ack(self, ack: Ack) -> None:
         """Let go of what `alerts` has stored. Acknowledgements of another log are not ours."""

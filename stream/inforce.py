@@ -22,6 +22,8 @@ class InForce(Struct):
     def put(self, what: str, version: str, offset: int) -> None:
         """Put `version` of `what` in force for the records after `offset`; twice is once."""
         kept = [change for change in self.changes.get(what, []) if change[0] < offset]
+        if kept and kept[-1][1] == version:
+            return
         self.changes[what] = [*kept, (offset, version)][-KEEP:]
 
     def at(self, what: str, offset: int) -> str | None:

@@ -55,13 +55,13 @@ class Replayed(Struct, frozen=True, kw_only=True):
         return not self.signals_differ and not self.orders_differ
 
 
-def replay(path: Path) -> Replayed:
-    """Decide again what stands in the log at `path`, from its first record on.
+def replay(where: Path | str) -> Replayed:
+    """Decide again what stands in the log at `where` (a file, or one on Kafka), from its first record on.
 
     Raises:
         StorageError: no such log.
     """
-    recorded = Recorded(path)
+    recorded = Recorded(where)
     try:
         stored = {record.key: record.value for record in recorded.records(CONTROL_TOPIC)}
         contents = Contents(lambda version: stored.get(msgspec.json.encode(version)))

@@ -14,23 +14,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final, NamedTuple, NoReturn, Protocol
 
 import faust
 
 from models import clock
-from models.errors import StorageError
+from stream.control import MissingContentError
 from stream.log.append import Appender, Outflow
 from stream.log.file import NewRecord
-from stream.log.rows import RowTable, write_row
+from stream.log.rows import RowTable
 
 log = logging.getLogger(__name__)
 
 FLUSH_S: Final = 1.0
-RETRY_S: Final = 1.0
-WAITING_EVENTS: Final = 2_000
-"""Events applied and not yet acknowledged: beyond this the rows are written before the second is over."""
+WAITING_BYTES: Final = 16 << 20
+"""Events applied and not yet acknowledged, and outputs not yet stored: beyond this the rows are written before the
+second is over."""
+CONTENT_S: Final = 30.0
+"""A content that is in force and not here yet is on its way from the worker that put it in force: so long at most."""
+LOOK_S: Final = 0.02
 EXIT_CODE: Final = 70
 
 
@@ -45,6 +48,9 @@ class Row(NamedTuple):
 
 class Machine(Protocol):
     """What a `Runner` runs."""
+
+    def own(self, partitions: Collection[int]) -> None:
+        """Forget everything, and go on with `partitions` as their rows stand in the table."""
 
     def apply(self, partition: int, offset: int, value: bytes, *, now_ms: int) -> list[NewRecord]:
         """Apply a record and return what is to be appended; whatever a rule does, it is dealt with inside."""
@@ -62,28 +68,63 @@ class Runner:
     Args:
         name: for the log messages.
         table: where the machine's rows are kept.
+
+    Attributes:
+        partitions: of the topic, that are this worker's.
     """
 
     def __init__(self, name: str, machine: Machine, table: RowTable, appender: Appender) -> None:
         self._name = name
         self._machine = machine
         self._table = table
+        self._appender = appender
         self._outflow = Outflow(appender)
         self._applied: list[Any] = []
+        self._applied_bytes = 0
+        self._assignment = 0
+        self.partitions: Collection[int] = ()
         self._flushing = asyncio.Lock()
+        table.lost, table.recovered = self.lose, self.own
+
+    def lose(self) -> None:
+        """Forget everything: the partitions are given out anew, and what is not acknowledged comes again."""
+        self.own(())
+
+    def own(self, partitions: Collection[int]) -> None:
+        """Go on with `partitions`, as their rows stand in the table."""
+        self._assignment += 1
+        self.partitions = partitions
+        self._applied, self._applied_bytes = [], 0
+        self._machine.own(partitions)
 
     async def take(self, stream: faust.Stream[Any]) -> None:
         """Apply the records of the log one after the other. The agent."""
         async for event in stream.noack().events():
             message = event.message
             try:
-                outputs = self._machine.apply(message.partition, message.offset, event.value, now_ms=clock.now_ms())
+                outputs = await self._apply(message.partition, message.offset, event.value)
             except Exception as exc:  # noqa: BLE001  # the outermost loop: what the machine could not set aside
                 self.give_up(f"{message.topic}/{message.partition}/{message.offset}", exc)
+            if outputs is None:
+                continue
             self._outflow.put(outputs)
             self._applied.append(event)
-            if len(self._applied) >= WAITING_EVENTS:
+            self._applied_bytes += len(event.value or b"")
+            if self._applied_bytes + self._outflow.waiting_bytes >= WAITING_BYTES:
                 await self.flush()
+
+    async def _apply(self, partition: int, offset: int, value: bytes) -> list[NewRecord] | None:
+        """Return the outputs; None where the partition was given out anew while a content was waited for."""
+        assignment = self._assignment
+        end_ms = clock.mono_ms() + CONTENT_S * 1000
+        while assignment == self._assignment:
+            try:
+                return self._machine.apply(partition, offset, value, now_ms=clock.now_ms())
+            except MissingContentError:
+                if clock.mono_ms() > end_ms:
+                    raise
+                await asyncio.sleep(LOOK_S)
+        return None
 
     def give_up(self, where: str, exc: Exception) -> NoReturn:
         """End the process at once: nothing more is committed, and the record comes again after the restart."""
@@ -96,26 +137,16 @@ class Runner:
         async with self._flushing:
             if not self._machine.may_write():
                 return
-            applied, self._applied = self._applied, []
+            applied, self._applied, self._applied_bytes = self._applied, [], 0
             rows = self._machine.changed()
             await self._outflow.settled()
             for stage in sorted({row.stage for row in rows}):
-                await asyncio.gather(*(self._write(row) for row in rows if row.stage == stage))
+                staged = [row for row in rows if row.stage == stage]
+                await self._appender.store([self._table.record(row.key, row.value, row.partition) for row in staged])
+                for row in staged:
+                    self._table.hold(row.key, row.value, row.partition)
             for event in applied:
                 event.ack()
-
-    async def _write(self, row: Row) -> None:
-        failing = False
-        while True:
-            try:
-                await write_row(self._table, row.key, row.value, row.partition)
-            except StorageError as exc:
-                if not failing:
-                    log.error("%s: row %s cannot be stored, trying again: %s", self._name, row.key, exc)  # noqa: TRY400
-                failing = True
-                await asyncio.sleep(RETRY_S)
-            else:
-                return
 
     async def store_outputs(self) -> None:
         """Store what the machine says, for ever."""
@@ -127,6 +158,21 @@ class Runner:
             await asyncio.sleep(FLUSH_S)
             if self._applied:
                 await self.flush()
+            await self._write_shadowed()
+
+    async def _write_shadowed(self) -> None:
+        """Write our rows again that an older one follows in the changelog: compaction keeps the last of each key."""
+        if not self._table.shadowed:
+            return
+        shadowed = [
+            Row(key, row, partition)
+            for partition in self.partitions
+            for key, row in self._table.rows(partition).items()
+            if key in self._table.shadowed
+        ]
+        await self._appender.store([self._table.record(row.key, row.value, row.partition) for row in shadowed])
+        for row in shadowed:
+            self._table.hold(row.key, row.value, row.partition)
 
     def put(self, outputs: Sequence[NewRecord]) -> None:
         """Append `outputs` that time has made, not a record."""

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-import shutil
-import socket
+import os
 import subprocess
 import sys
 import time
@@ -13,6 +12,8 @@ import pytest
 
 from models.broker import free_port
 from models.config import Mqtt
+from tests import servers
+from tests.servers import Influx, Kafka, Mosquitto, answers
 
 _SERVE = """
 import sys
@@ -33,14 +34,6 @@ def wait_until(is_so: Callable[[], bool], timeout_s: float = 15.0) -> None:
         time.sleep(0.01)
 
 
-def _answers(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=0.5).close()
-    except OSError:
-        return False
-    return True
-
-
 @contextmanager
 def embedded_broker(
     folder: Path, *, username: str = "", password: str = "", port: int = 0, port_v3: int = 0
@@ -54,7 +47,7 @@ def embedded_broker(
     arguments = [str(folder), str(port), str(port_v3), username, str(password_file) if password else ""]
     process = subprocess.Popen([sys.executable, "-c", _SERVE, *arguments], stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: _answers(port) and _answers(port_v3))
+        wait_until(lambda: answers(port) and answers(port_v3))
         yield Mqtt(
             port=port,
             port_v3=port_v3,
@@ -73,23 +66,47 @@ def mqtt_broker(tmp_path: Path) -> Iterator[Mqtt]:
         yield settings
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip the tests of a missing server from one place: the summary makes one line of them, with their number."""
+    fixtures = set(getattr(item, "fixturenames", ()))
+    for name, server in {"kafka": "Kafka", "influxdb": "InfluxDB", "mosquitto": "Mosquitto"}.items():
+        if item.get_closest_marker(name) is not None or fixtures & {name, f"open_{name}"}:
+            _need(server)
+
+
+def _need(server: str) -> None:
+    """Skip where `server` is not there; in CI, where `make test` gets the servers first, that is a failure."""
+    if (how := servers.missing().get(server)) is not None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(how)
+
+
 @pytest.fixture
 def mosquitto(tmp_path: Path) -> Iterator[Mqtt]:
     """A real Mosquitto that wants the user `edge` with the password `right`."""
-    binary = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
-    if binary is None:
-        pytest.skip("Mosquitto is not installed: apt-get install mosquitto")
-    port = free_port()
-    passwords, config, right = tmp_path / "passwords", tmp_path / "mosquitto.conf", tmp_path / "right"
-    right.write_text("right\n")
-    passwords.touch(mode=0o600)
-    subprocess.run(["mosquitto_passwd", "-b", str(passwords), "edge", "right"], check=True)
-    # Run by root it would become the user `mosquitto`, who may not read a temporary folder of ours.
-    config.write_text(f"listener {port} 127.0.0.1\npassword_file {passwords}\nallow_anonymous false\nuser root\n")
-    process = subprocess.Popen([binary, "-c", str(config)], stderr=subprocess.DEVNULL)
-    try:
-        wait_until(lambda: _answers(port))
-        yield Mqtt(embedded=False, port=port, username="edge", password_file=str(right))
-    finally:
-        process.kill()
-        process.wait()
+    _need("Mosquitto")
+    with servers.mosquitto(tmp_path / "mosquitto", username="edge", password="right") as server:
+        yield server.mqtt
+
+
+@pytest.fixture
+def open_mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
+    """A real Mosquitto that takes everybody, and can be killed and frozen."""
+    _need("Mosquitto")
+    with servers.mosquitto(tmp_path / "mosquitto") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """A real Kafka for the whole session. Tests that share it take a tenant of their own, and leave it running."""
+    _need("Kafka")
+    with servers.kafka(tmp_path_factory.mktemp("kafka")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def influxdb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Influx]:
+    """A real InfluxDB for the whole session. Tests that share it make a bucket of their own, and leave it running."""
+    _need("InfluxDB")
+    with servers.influxdb(tmp_path_factory.mktemp("influxdb")) as server:
+        yield server

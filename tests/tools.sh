@@ -1,10 +1,12 @@
 #!/bin/sh
-# Bring what pip cannot: Chromium with Chinese glyphs, and Mosquitto. As root by apt-get, else name the command.
+# Bring what pip cannot: Chromium with Chinese glyphs, Mosquitto, and the COMMAND:PACKAGE pairs that are named.
+# As root by apt-get, else say what to run.
 set -eu
 missing=""
-command -v chromium >/dev/null || missing="$missing chromium"
-command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || missing="$missing mosquitto"
-[ -e /usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc ] || missing="$missing fonts-noto-cjk"
+[ -e /usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc ] || missing=" fonts-noto-cjk"
+for pair in chromium:chromium mosquitto:mosquitto "$@"; do
+    command -v "${pair%%:*}" >/dev/null || [ -x "/usr/sbin/${pair%%:*}" ] || missing="$missing ${pair#*:}"
+done
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
     echo "The tests need:$missing. Run: sudo apt-get update && sudo apt-get install -y --no-install-recommends$missing" >&2

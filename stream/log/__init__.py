@@ -1,1 +1,1 @@
-"""The embedded durable log, the Faust transport over it, and how the app reads and writes it."""
+"""The log: one SQLite file, or Kafka; Faust's transports over both, and how the app reads and writes it."""

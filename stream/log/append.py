@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
 from models.errors import StorageError
@@ -21,10 +21,19 @@ def new(topic: str, partition: int, value: bytes, at_ms: int) -> NewRecord:
 
 
 class Log(Protocol):
-    """What is appended to: all of a call is stored, or nothing."""
+    """What is appended to.
+
+    Whoever gets a `StorageError` does not know how much of the call is stored (Kafka stores record by record, the
+    embedded log all or nothing) and appends all of it again: what reads a log knows records that came twice.
+    """
 
     async def append(self, records: Sequence[NewRecord]) -> list[int]:
-        """Store `records` in one piece and return their offsets."""
+        """Store `records`, those of each partition in their order, and return their offsets."""
+
+
+def size_bytes(records: Iterable[NewRecord]) -> int:
+    """Return how much the values of `records` take."""
+    return sum(len(record.value or b"") for record in records)
 
 
 class Appender:
@@ -56,9 +65,14 @@ class Appender:
 
 
 class Outflow:
-    """Outputs on their way into the logs: `put` never waits, the order stays, `settled` says when they are stored."""
+    """Outputs on their way into the logs: `put` never waits, the order stays, `settled` says when they are stored.
+
+    Attributes:
+        waiting_bytes: of outputs that are not stored yet: whoever makes them stops when these are too many.
+    """
 
     def __init__(self, appender: Appender) -> None:
+        self.waiting_bytes = 0
         self._appender = appender
         self._waiting: list[NewRecord] = []
         self._news = asyncio.Event()
@@ -71,6 +85,7 @@ class Outflow:
         if records:
             self._waiting += records
             self._put += len(records)
+            self.waiting_bytes += size_bytes(records)
             self._news.set()
 
     async def settled(self) -> None:
@@ -88,4 +103,5 @@ class Outflow:
             await self._appender.store(batch)
             async with self._progress:
                 self._stored += len(batch)
+                self.waiting_bytes -= size_bytes(batch)
                 self._progress.notify_all()

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from faust.transport import base
 from faust.types import TP, ConsumerMessage, Message
-from mode import ServiceT
 
 from models.errors import StorageError
 from stream.log.file import Partition, Record, decode_headers
+from stream.log.prefix import PrefixConsumer
 from stream.log.sqlite import SqliteLog
 
 if TYPE_CHECKING:
     from stream.log.transport import Transport
 
 _MAX_POLL_RECORDS = 500
-_YIELD_EVERY = 50  # records handed over without a break: the agents and the links want their turn
 _MEMBER = "only"
 
 
@@ -29,31 +27,6 @@ class _Fetched(NamedTuple):
 
     follows: int
     record: Record
-
-
-class Prefix:
-    """What was handed over of one partition, and up to where all of it is acknowledged.
-
-    Attributes:
-        end: the offset after the longest acknowledged run from the first record on; None while that one is outstanding.
-    """
-
-    def __init__(self) -> None:
-        self.end: int | None = None
-        self._outstanding: deque[int] = deque()
-        self._acknowledged: set[int] = set()
-
-    def hand_over(self, offset: int) -> None:
-        """Expect an acknowledgement of `offset`, which is higher than all before; what lies between is a hole."""
-        self._outstanding.append(offset)
-
-    def acknowledge(self, offsets: Iterable[int]) -> None:
-        """Take acknowledgements, in any order."""
-        self._acknowledged.update(offsets)
-        while self._outstanding and self._outstanding[0] in self._acknowledged:
-            offset = self._outstanding.popleft()
-            self._acknowledged.discard(offset)
-            self.end = offset + 1
 
 
 class _Cluster:
@@ -66,7 +39,7 @@ class _Cluster:
         return set(range(self._log.known_partitions(topic) or 0))
 
 
-class Consumer(base.Consumer):
+class Consumer(PrefixConsumer, base.Consumer):
     """Reads the log for the app's streams and tables, and commits what was acknowledged, strictly as a prefix."""
 
     transport: Transport
@@ -76,7 +49,7 @@ class Consumer(base.Consumer):
         #: The next offset to hand over. Moves when a record is handed over, not when it is read from the file, so
         #: that what a pause or a seek leaves behind is simply read again.
         self._positions: dict[TP, int] = {}
-        self._prefixes: defaultdict[TP, Prefix] = defaultdict(Prefix)
+        self.forget()
         self._is_commit_failing = False
 
     async def on_start(self) -> None:
@@ -118,7 +91,6 @@ class Consumer(base.Consumer):
         self._assigned = assignor.assigned_actives() | assignor.assigned_standbys()
         # Nothing is handed over before Faust has said from where: recovery seeks the changelogs, and then the rest.
         self._positions.clear()
-        self._prefixes.clear()
         self.app.consumer_generation_id += 1
         await self.on_partitions_assigned(set(self._assigned), self.app.consumer_generation_id)
 
@@ -139,7 +111,7 @@ class Consumer(base.Consumer):
     async def create_topic(
         self, topic: str, partitions: int, replication: int, *, compacting: bool | None = None, **_options: object
     ) -> None:
-        """Make the topic where it is not there. Replication and retention mean nothing on one machine, or not yet.
+        """Make the topic where it is not there. Replication means nothing on one machine; retention is the app's.
 
         Raises:
             StorageError: it is there with another number of partitions.
@@ -147,25 +119,6 @@ class Consumer(base.Consumer):
         await self._log.create_topic(topic, partitions, is_compacted=bool(compacting))
 
     # -- Fetching --------------------------------------------------------------------------------
-
-    async def _drain_messages(self, fetcher: ServiceT) -> None:
-        """Hand records over until the consumer or its fetcher stops.
-
-        Faust's own loop keeps a second position beside the transport's. A seek while it hands a record over makes it
-        drop what is read again, and the commit would wait for ever for records that nobody was given.
-        """
-        while not (self.should_stop or fetcher.should_stop):
-            if not self.flow_active:
-                await self.wait(cast("Any", self.can_resume_flow))
-            await self.wait_first(self._hand_over(), self.suspend_flow.wait())
-
-    async def _hand_over(self) -> None:
-        count = 0
-        async for _, message in self.getmany(timeout=1.0):
-            await self.callback(message)
-            count += 1
-            if count % _YIELD_EVERY == 0:
-                await asyncio.sleep(0)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:
         """Give the next records, round robin over topics and partitions; none when the time is over."""
@@ -179,7 +132,7 @@ class Consumer(base.Consumer):
                 self._positions[tp] = record.offset + 1
                 # What a seek brings once more below the commit is not waited for: Faust takes no second ack of it.
                 if self.app.topics.acks_enabled_for(tp.topic) and record.offset >= (self._committed_offset[tp] or 0):
-                    self._prefixes[tp].hand_over(record.offset)
+                    self.expect(tp, record.offset)
                 yield tp, self._to_message(tp, record)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, list[Any]]:
@@ -250,6 +203,13 @@ class Consumer(base.Consumer):
 
     # -- Positions -------------------------------------------------------------------------------
 
+    def positions(self) -> dict[TP, int]:
+        """Return the next offset to be handed over, of each partition that is being read."""
+        return {tp: self._positions[tp] for tp in self._get_active_partitions() if self._is_read(tp)}
+
+    def _is_read(self, tp: TP) -> bool:
+        return tp in self._positions and self.app.topics.acks_enabled_for(tp.topic)
+
     async def position(self, tp: TP) -> int | None:
         """Return the next offset to be handed over."""
         return self._positions.get(tp)
@@ -286,29 +246,13 @@ class Consumer(base.Consumer):
         is_latest = self.app.conf.consumer_auto_offset_reset == "latest"
         begin = await (self.highwaters(*tps) if is_latest else self.earliest_offsets(*tps))
         positions = {tp: committed.get(Partition(*tp), begin[tp]) for tp in tps}
+        if new := tps - committed.keys():
+            # From here on retention knows that somebody wants these records.
+            await self._commit({tp: begin[tp] for tp in new})
         await self.seek_wait(positions)
         return positions
 
     # -- Committing ------------------------------------------------------------------------------
-
-    def _new_offset(self, tp: TP) -> int | None:
-        """Return how far the group may go on, None where the first record is still outstanding.
-
-        Faust's own rule takes the first run among the *acknowledged* offsets, and so jumps over a record that is still
-        outstanding before it.
-        """
-        prefix = self._prefixes[tp]
-        prefix.acknowledge(self._acked_index[tp])
-        self._acked_index[tp].clear()
-        self._acked[tp].clear()
-        return prefix.end
-
-    async def _commit_offsets(self, offsets: Mapping[TP, int], start_new_transaction: bool = True) -> bool:
-        committed = {tp: self._committed_offset[tp] for tp in offsets}
-        is_done = await super()._commit_offsets(offsets, start_new_transaction)
-        if not is_done:  # Faust takes them for committed all the same, and would never try again
-            self._committed_offset.update(committed)
-        return is_done
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         try:

@@ -13,7 +13,7 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,16 +21,18 @@ import msgspec
 
 from models.errors import StorageError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x47574C47  # "GWLG": tells our log from any other SQLite file
 _OFFSET_BITS = 40
 _OFFSET_MASK = (1 << _OFFSET_BITS) - 1
 _PAGE_BYTES = 4096
+_WAL_BYTES = 64 << 20  # the write-ahead log is cut back to this after it was larger
 
 _SCHEMA = (
     "CREATE TABLE log (id TEXT NOT NULL, created_at_ms INTEGER NOT NULL) STRICT",
     """CREATE TABLE topic (
-        id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, partitions INTEGER NOT NULL, is_compacted INTEGER NOT NULL
+        id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, partitions INTEGER NOT NULL, is_compacted INTEGER NOT NULL,
+        retention_ms INTEGER
     ) STRICT""",
     """CREATE TABLE partition (
         id INTEGER PRIMARY KEY, topic_id INTEGER NOT NULL REFERENCES topic, number INTEGER NOT NULL,
@@ -46,6 +48,9 @@ _SCHEMA = (
     f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
+
+_UPGRADES = {1: ("ALTER TABLE topic ADD COLUMN retention_ms INTEGER",)}
+"""What makes a file of each version into one of the next."""
 
 _REMEDIES = {
     sqlite3.SQLITE_FULL: "the disk or the log's limit is full, nothing was stored; free space or raise the limit",
@@ -64,6 +69,15 @@ class Partition(NamedTuple):
 
     topic: str
     number: int
+
+
+class NewTopic(NamedTuple):
+    """What is to be made. Records older than `retention_ms` may go, with None none does; of a compacted topic none."""
+
+    name: str
+    partitions: int
+    is_compacted: bool = False
+    retention_ms: int | None = None
 
 
 class NewRecord(NamedTuple):
@@ -94,6 +108,27 @@ class Topic:
     name: str
     is_compacted: bool
     ids: tuple[int, ...]
+    retention_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What a partition holds, for retention.
+
+    Attributes:
+        first_at_ms: of its oldest record.
+        start: offset of that; `head`: the offset that the next record will get.
+        expired: the offset before which all is older than the topic keeps.
+        floor: the offset at which the slowest of the groups goes on that ever committed here; `head` without any.
+    """
+
+    partition: Partition
+    id: int
+    first_at_ms: int
+    start: int
+    expired: int
+    floor: int
+    head: int
 
 
 def encode_headers(headers: Mapping[str, bytes] | Iterable[tuple[str, bytes]] | None) -> bytes | None:
@@ -194,6 +229,39 @@ class LogFile:
         )
         return {Partition(name, number): next_offset for name, number, next_offset in rows}
 
+    def extents(self, now_ms: int) -> list[Extent]:
+        """Return what the partitions of topics that are not compacted hold, the one with the oldest record first."""
+        rows = self._query(
+            """SELECT name, number, partition.id, retention_ms, next_offset, (
+                SELECT min(next_offset) FROM committed WHERE partition_id = partition.id
+            ) FROM partition JOIN topic ON topic.id = topic_id WHERE NOT is_compacted"""
+        )
+        found = []
+        for name, number, partition_id, retention_ms, head, floor in rows:
+            span = (partition_id << _OFFSET_BITS, (partition_id << _OFFSET_BITS) + _OFFSET_MASK)
+            first = self._query(
+                "SELECT id & ?, at_ms FROM record WHERE id >= ? AND id < ? LIMIT 1", _OFFSET_MASK, *span
+            )
+            if not first:
+                continue
+            ((start, first_at_ms),) = first
+            expired = start
+            if retention_ms is not None:
+                kept = self._query(
+                    "SELECT id & ? FROM record WHERE id >= ? AND id < ? AND at_ms >= ? ORDER BY id LIMIT 1",
+                    *(_OFFSET_MASK, *span, now_ms - retention_ms),
+                )
+                expired = kept[0][0] if kept else head
+            place = Partition(name, number)
+            done_with = head if floor is None else floor
+            found.append(Extent(place, partition_id, first_at_ms, start, expired, done_with, head))
+        return sorted(found, key=lambda extent: extent.first_at_ms)
+
+    def used_bytes(self) -> int:
+        """Return how much of the file is in use; what was deleted is used again before the file grows."""
+        pages = self._pragma("page_count") - self._pragma("freelist_count")
+        return pages * self._pragma("page_size")
+
     def superseded(self, topic: str) -> list[int]:
         """Return the ids of the records of `topic` that have a newer one of the same key in their partition."""
         ids: list[int] = []
@@ -234,29 +302,35 @@ class LogFile:
                     self._connection.execute("ROLLBACK")
                 raise
 
-    def create_topic(self, name: str, partitions: int, *, is_compacted: bool) -> Topic:
-        """Make the topic, or return it where it is there with as many partitions.
+    def create_topic(
+        self, name: str, partitions: int, *, is_compacted: bool = False, retention_ms: int | None = None
+    ) -> Topic:
+        """Make the topic, or return it where it is there with as many partitions, from now on kept as long as said.
 
         Raises:
             StorageError: it is there with another number of partitions.
         """
+        execute = self._connection.execute
         found = self._find_topic(name)
         if found is None:
-            execute = self._connection.execute
             topic_id = execute(
-                "INSERT INTO topic (name, partitions, is_compacted) VALUES (?, ?, ?)", (name, partitions, is_compacted)
+                "INSERT INTO topic (name, partitions, is_compacted, retention_ms) VALUES (?, ?, ?, ?)",
+                (name, partitions, is_compacted, retention_ms),
             ).lastrowid
             ids = [
                 execute("INSERT INTO partition (topic_id, number) VALUES (?, ?)", (topic_id, number)).lastrowid
                 for number in range(partitions)
             ]
-            return Topic(name, is_compacted, tuple(partition_id for partition_id in ids if partition_id is not None))
+            made = tuple(partition_id for partition_id in ids if partition_id is not None)
+            return Topic(name, is_compacted, made, retention_ms)
         if len(found.ids) != partitions:
             raise StorageError(
                 f"{self.path}: topic {name!r} has {len(found.ids)} partitions and {partitions} were declared; "
                 "a log's partitions are fixed: declare as many, or migrate to a new topic"
             )
-        return found
+        if found.retention_ms != retention_ms:
+            execute("UPDATE topic SET retention_ms = ? WHERE name = ?", (retention_ms, name))
+        return replace(found, retention_ms=retention_ms)
 
     def partition_id(self, partition: Partition) -> int:
         """Return the row id of `partition`.
@@ -304,19 +378,27 @@ class LogFile:
         """Remove the records of these ids."""
         self._connection.executemany("DELETE FROM record WHERE id = ?", ((row_id,) for row_id in ids))
 
+    def delete_before(self, partition_id: int, offset: int) -> None:
+        """Remove the records of a partition before `offset`."""
+        base = partition_id << _OFFSET_BITS
+        self._connection.execute("DELETE FROM record WHERE id >= ? AND id < ?", (base, base + offset))
+
     # -- Within ----------------------------------------------------------------------------------
 
     def _prepare(self, busy_timeout_s: float, limit_bytes: int | None) -> None:
         self._enter_wal(busy_timeout_s)
         with self._translated():
             self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
             if limit_bytes is not None:
                 self._connection.execute(f"PRAGMA max_page_count = {limit_bytes // _PAGE_BYTES}")
-        if self._pragma("user_version") == 0:
+        if self._pragma("user_version") < SCHEMA_VERSION:
             with self.transaction():
                 # Looked at again under the lock: two processes may make the file at the same moment.
                 if self._pragma("user_version") == 0:
                     self._create_schema()
+                elif self._pragma("application_id") == APPLICATION_ID:
+                    self._upgrade()
         self._check_version()
         ((log_id,),) = self._query("SELECT id FROM log")
         self.log_id = str(log_id)
@@ -343,6 +425,12 @@ class LogFile:
             self._connection.execute(statement)
         self._connection.execute("INSERT INTO log VALUES (?, ?)", (uuid.uuid4().hex, time.time_ns() // 1_000_000))
 
+    def _upgrade(self) -> None:
+        for version in range(self._pragma("user_version"), SCHEMA_VERSION):
+            for statement in _UPGRADES[version]:
+                self._connection.execute(statement)
+        self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
     def _check_version(self) -> None:
         if self._pragma("application_id") != APPLICATION_ID:
             raise StorageError(f"{self.path}: this SQLite file is no Gridwarden log; name another path")
@@ -358,11 +446,11 @@ class LogFile:
 
     def _find_topic(self, name: str) -> Topic | None:
         rows = self._query(
-            """SELECT is_compacted, partition.id FROM topic JOIN partition ON topic_id = topic.id
+            """SELECT is_compacted, partition.id, retention_ms FROM topic JOIN partition ON topic_id = topic.id
             WHERE name = ? ORDER BY number""",
             name,
         )
-        return Topic(name, bool(rows[0][0]), tuple(row[1] for row in rows)) if rows else None
+        return Topic(name, bool(rows[0][0]), tuple(row[1] for row in rows), rows[0][2]) if rows else None
 
     def _base(self, partition: Partition) -> int:
         return self.partition_id(partition) << _OFFSET_BITS

@@ -50,6 +50,7 @@ class Producer(base.Producer):
             StorageError: no such topic or partition; through the future: nothing was stored.
         """
         await self._log.topic(topic)
+        await self._log.room()
         tp = TP(topic, self.transport.choose_partition(topic, key, partition))
         at_ms = time.time_ns() // 1_000_000 if timestamp is None else round(timestamp * 1000)
         record = NewRecord(*tp, value, at_ms, key, encode_headers(cast("Any", headers)))
@@ -97,7 +98,7 @@ class Producer(base.Producer):
     async def create_topic(
         self, topic: str, partitions: int, replication: int, *, compacting: bool | None = None, **_options: object
     ) -> None:
-        """Make the topic where it is not there. Replication and retention mean nothing on one machine, or not yet.
+        """Make the topic where it is not there. Replication means nothing on one machine; retention is the app's.
 
         Raises:
             StorageError: it is there with another number of partitions.

@@ -1,7 +1,7 @@
 """Tables whose rows are stored before they count, and whose old rows cannot come back.
 
 Faust writes a table's changelog behind the agent's back: to the partition of the last event, and not awaited. Here the
-agent says which partition, and goes on when the row is on disk.
+agent says which partition, appends the row to the log like any record, and only then holds it.
 """
 
 from __future__ import annotations
@@ -10,19 +10,27 @@ from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import faust
+import msgspec
 from faust.tables import Table
-from faust.types import TP, EventT, TopicT
+from faust.types import TP, EventT
+
+from models import clock
+from stream.log.append import Log
+from stream.log.file import NewRecord
 
 
 class RowTable(Table[str, bytes]):
-    """A table of ``key -> bytes`` that is written with `write_row` only, and read with `row` and `rows`.
+    """A table of ``key -> bytes``: a row is appended as its `record` says, then held; `row` and `rows` read.
 
     While it recovers, or follows another worker as a standby, a row of a lower revision than the one it holds is
     ignored: a worker that was asleep and writes what it remembered cannot take the state back.
 
     Attributes:
+        changelog: the topic of the rows, as the log calls it.
         shadowed: keys of which the changelog's last row is such an old one. A changelog is compacted by offset, not by
-            revision, so the partition's owner writes these rows once more; `write_row` then strikes them off.
+            revision, so the partition's owner writes these rows once more; `hold` then strikes them off.
+        lost: called when the partitions are given out anew: what was done and not stored counts no more.
+        recovered: called with the partitions that are this worker's from now on, once their rows are there.
     """
 
     def __init__(
@@ -35,14 +43,21 @@ class RowTable(Table[str, bytes]):
             key_type=str,
             value_type=bytes,
             is_global=is_global,
-            # A global table follows what others write: one row at a time, or it would wait for a thousand.
+            # A standby, as a global table, follows what others write: one row at a time, not when there are a thousand.
             recovery_buffer_size=1 if is_global else 1_000,
+            standby_buffer_size=1,
             synchronize_all_active_partitions=is_global,
             beacon=app.tables.beacon,
         )
+        # The app's id begins with the tenant where several share a Kafka; the log's topics are without.
+        self.changelog = f"{app.conf.id.rpartition('.')[2]}-{name}-changelog"
         self.shadowed: set[str] = set()
+        self.lost: Callable[[], None] = lambda: None
+        self.recovered: Callable[[set[int]], None] = lambda _partitions: None
         self._revision = revision
         self._partition_of: dict[str, int] = {}
+        self._kept: set[int] | None = None
+        self._read_up_to: dict[TP, int] = {}
 
     def row(self, key: str) -> bytes | None:
         """Return the row of `key`, None where there is none."""
@@ -53,32 +68,58 @@ class RowTable(Table[str, bytes]):
         held = self._partition_of
         return {key: self.data[key] for key in held if partition is None or held[key] == partition}
 
+    def record(self, key: str, value: bytes | None, partition: int) -> NewRecord:
+        """Return a row as it is appended to the changelog. None removes it."""
+        return NewRecord(self.changelog, partition, value, clock.now_ms(), msgspec.json.encode(key))
+
     def hold(self, key: str, value: bytes | None, partition: int) -> None:
-        """Take a row over that is in the changelog already. None removes it."""
+        """Take over a row that is in the changelog, unless it is older than the one held, or another worker's now."""
+        held = self.row(key)
+        if self._kept is not None and partition not in self._kept:
+            return
+        if value is not None and held is not None and self._revision(value) < self._revision(held):
+            self.shadowed.add(key)
+            return
+        self.shadowed.discard(key)
         if value is None:
             self.data.pop(key, None)
             self._partition_of.pop(key, None)
         else:
             self.data[key] = value
             self._partition_of[key] = partition
-        self.shadowed.discard(key)
+
+    # --- what Faust calls ---
 
     def apply_changelog_batch(self, batch: Iterable[EventT[Any]]) -> None:
         """Take over rows that are read back, but none older than the one held."""
         for event in batch:
-            key, value = cast("str", event.key), event.message.value
-            held = self.row(key)
-            if value is not None and held is not None and self._revision(value) < self._revision(held):
-                self.shadowed.add(key)
-            else:
-                self.hold(key, value, event.message.partition)
+            self.hold(cast("str", event.key), event.message.value, event.message.partition)
+            self._read_up_to[event.message.tp] = event.message.offset
+
+    def persisted_offset(self, tp: TP) -> int | None:
+        """Return up to where the changelog's rows are here: a standby that takes over reads only the rest."""
+        return self._read_up_to.get(tp)
+
+    async def on_rebalance(
+        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
+    ) -> None:
+        """Stop counting on what is held: another worker may have gone on meanwhile."""
+        await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
+        self._kept = None
+        self.lost()
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
         """Drop the rows of partitions that went to another worker."""
         await super().on_recovery_completed(active_tps, standby_tps)
-        kept = {tp.partition for tp in active_tps | standby_tps}
+        tps = active_tps | standby_tps
+        kept = {tp.partition for tp in tps}
         for key in [key for key, partition in self._partition_of.items() if partition not in kept]:
-            self.hold(key, None, self._partition_of[key])
+            self.data.pop(key, None)
+            self._partition_of.pop(key)
+            self.shadowed.discard(key)
+        self._read_up_to = {tp: offset for tp, offset in self._read_up_to.items() if tp in tps}
+        self._kept = kept
+        self.recovered({tp.partition for tp in active_tps})
 
 
 def row_table(
@@ -97,39 +138,11 @@ def row_table(
     return cast("RowTable", app.tables.add(table))
 
 
-async def store(
-    topic: TopicT,
-    value: bytes | None,
-    *,
-    partition: int,
-    key: bytes | str | None = None,
-    at_ms: int | None = None,
-) -> int:
-    """Append one record to `topic` and return its offset, when it is on disk.
-
-    Unlike ``await (await topic.send(...))`` it leaves no second future behind, of which asyncio complains if it fails.
-
-    Raises:
-        StorageError: it is not stored, or there is no such topic or partition.
-    """
-    message = topic.as_future_message(
-        key=key,
-        value=value,
-        partition=partition,
-        timestamp=None if at_ms is None else at_ms / 1000,
-        key_serializer="raw" if isinstance(key, bytes) else None,
-        value_serializer="raw",
-    )
-    await topic.publish_message(message, wait=True)
-    return int(message.result().offset)
-
-
-async def write_row(table: RowTable, key: str, value: bytes | None, partition: int) -> int:
-    """Store the row in the changelog's `partition`, then hold it, and return its changelog offset. None removes it.
+async def write_row(log: Log, table: RowTable, key: str, value: bytes | None, partition: int) -> None:
+    """Store the row in the changelog's `partition`, then hold it. None removes it.
 
     Raises:
         StorageError: it is not stored, and the table holds what it held.
     """
-    offset = await store(table.changelog_topic, value, partition=partition, key=key)
+    await log.append([table.record(key, value, partition)])
     table.hold(key, value, partition)
-    return offset

@@ -13,6 +13,7 @@ import fcntl
 import functools
 import logging
 import queue
+import shutil
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 from models.errors import StorageError
-from stream.log.file import LogFile, NewRecord, Partition, Record, Topic
+from stream.log.file import Extent, LogFile, NewRecord, NewTopic, Partition, Record, Topic
 
 _T = TypeVar("_T")
 _logger = logging.getLogger(__name__)
@@ -31,6 +32,9 @@ _POLL_S = 0.005
 _GROUP_WRITES = 1_000  # appends in one transaction at most: bounds how long the first of them waits
 _GROUP_BYTES = 4 << 20
 _DELETE_ROWS = 2_000  # rows deleted in one transaction at most: appends go on between
+_WAITING_BYTES = 64 << 20  # of appends that wait for the disk, before who wants to append waits as well
+NEARLY_FULL = 0.8
+"""Of the limit: from there on retention asks for room, not for age."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,8 @@ class SqliteLog:
 
     def __init__(self, path: Path, *, busy_timeout_s: float = 10.0, limit_bytes: int | None = None) -> None:
         self.path = path
+        self._limit_bytes = limit_bytes
+        self._waiting_bytes = 0
         self._file = LogFile(path, busy_timeout_s=busy_timeout_s, limit_bytes=limit_bytes)
         self.log_id: str = self._file.log_id
         self._read_file = LogFile(path, busy_timeout_s=busy_timeout_s)
@@ -135,21 +141,35 @@ class SqliteLog:
         Raises:
             StorageError: nothing of `records` is in the log.
         """
+        await self.room()
         return await self.append_soon(records)
 
-    async def create_topic(self, name: str, partitions: int, *, is_compacted: bool = False) -> None:
+    async def room(self) -> None:
+        """Return when not too much waits for the disk already."""
+        while self._waiting_bytes > _WAITING_BYTES:  # noqa: ASYNC110 - the writer is a thread, and belongs to no loop
+            await asyncio.sleep(_POLL_S)
+
+    async def create_topic(
+        self, name: str, partitions: int, *, is_compacted: bool = False, retention_ms: int | None = None
+    ) -> None:
         """Make the topic, where it is not there.
 
         Raises:
             StorageError: it is there with another number of partitions.
         """
-        if name in self._topics and len(self._topics[name].ids) == partitions:
-            return
-        topic: Topic = await self._write(
-            lambda group: group.file.create_topic(name, partitions, is_compacted=is_compacted)
-        )
-        self._topics[name] = topic
-        self._raise_heads(dict.fromkeys((Partition(name, number) for number in range(partitions)), 0))
+        if name not in self._topics or len(self._topics[name].ids) != partitions:  # Faust asks again and again
+            await self.create_topics([NewTopic(name, partitions, is_compacted, retention_ms)])
+
+    async def create_topics(self, topics: Iterable[NewTopic]) -> None:
+        """Make those of `topics` that are not there.
+
+        Raises:
+            StorageError: one is there with another number of partitions.
+        """
+        for topic in topics:
+            made: Topic = await self._write(functools.partial(_create, topic=topic))
+            self._topics[topic.name] = made
+            self._raise_heads(dict.fromkeys((Partition(topic.name, n) for n in range(topic.partitions)), 0))
 
     async def commit(self, group_id: str, offsets: Mapping[Partition, int]) -> None:
         """Remember on disk where `group_id` goes on: the offset after the last one that it is done with."""
@@ -170,6 +190,48 @@ class SqliteLog:
             chunk = ids[start : start + _DELETE_ROWS]
             await self._write(functools.partial(_delete, ids=chunk))
         return len(ids)
+
+    async def tidy(self, compacted: Iterable[str], *, now_ms: int) -> dict[Partition, int]:
+        """Compact those topics, let go of what is too old, and return how much was lost unread: see `retain`."""
+        for topic in compacted:
+            await self.compact(topic)
+        return await self.retain(now_ms)
+
+    async def retain(self, now_ms: int) -> dict[Partition, int]:
+        """Let go of what is older than its topic keeps; return how much was lost unread, which is nothing as a rule.
+
+        A record that a group has not done with stays, however old. Only when the log is nearly full the oldest go
+        whatever their age, first those that every group has done with, then the others too: a log that takes nothing
+        more would be worse.
+        """
+        for extent in await self._read(lambda file: file.extents(now_ms)):
+            await self._cut(extent, min(extent.expired, extent.floor))
+        while await self._is_nearly_full():
+            extents = await self._read(lambda file: file.extents(now_ms))
+            if not (done_with := next((one for one in extents if one.start < one.floor), None)):
+                return await self._sacrifice(now_ms)
+            await self._cut(done_with, min(done_with.floor, done_with.start + _DELETE_ROWS))
+        return {}
+
+    async def _sacrifice(self, now_ms: int) -> dict[Partition, int]:
+        lost: dict[Partition, int] = {}
+        while await self._is_nearly_full() and (extents := await self._read(lambda file: file.extents(now_ms))):
+            oldest = extents[0]
+            end = min(oldest.head, oldest.start + _DELETE_ROWS)
+            await self._cut(oldest, end)
+            lost[oldest.partition] = lost.get(oldest.partition, 0) + end - oldest.start
+        for partition, count in lost.items():
+            _logger.error("%s: nearly full: %s records of %s/%s are lost unread", self.path, count, *partition)
+        return lost
+
+    async def _cut(self, extent: Extent, offset: int) -> None:
+        for end in range(extent.start + _DELETE_ROWS, offset + _DELETE_ROWS, _DELETE_ROWS):
+            await self._write(functools.partial(_delete_before, partition_id=extent.id, offset=min(end, offset)))
+
+    async def _is_nearly_full(self) -> bool:
+        used_bytes = await self._read(LogFile.used_bytes)
+        limit_bytes = used_bytes + shutil.disk_usage(self.path.parent).free
+        return used_bytes >= NEARLY_FULL * min(limit_bytes, self._limit_bytes or limit_bytes)
 
     # -- Reading ---------------------------------------------------------------------------------
 
@@ -265,8 +327,13 @@ class SqliteLog:
         if self._closing.is_set():
             raise StorageError(f"{self.path}: the log is closed")
         stored: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
+        self._waiting_bytes += size_bytes
+        stored.add_done_callback(functools.partial(self._settled, size_bytes))
         self._writes.put(_Write(apply, stored, size_bytes))
         return stored
+
+    def _settled(self, size_bytes: int, _stored: object) -> None:
+        self._waiting_bytes -= size_bytes
 
     async def _read(self, fetch: Callable[[LogFile], _T]) -> _T:
         if self._closing.is_set():
@@ -360,8 +427,18 @@ def _settle(outcomes: Sequence[tuple[asyncio.Future[Any], Any]]) -> None:
             stored.set_result(outcome)
 
 
+def _create(group: _Group, topic: NewTopic) -> Topic:
+    return group.file.create_topic(
+        topic.name, topic.partitions, is_compacted=topic.is_compacted, retention_ms=topic.retention_ms
+    )
+
+
 def _delete(group: _Group, ids: Sequence[int]) -> None:
     group.file.delete(ids)
+
+
+def _delete_before(group: _Group, partition_id: int, offset: int) -> None:
+    group.file.delete_before(partition_id, offset)
 
 
 def _is_blob(field: object) -> bool:

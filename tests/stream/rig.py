@@ -37,10 +37,10 @@ from models.messages import (
 from models.seqset import to_ranges
 from stream.log.file import Record
 from stream.recorded import Recorded
+from stream.status import file_of
 from tests.conftest import wait_until
 
 M = TypeVar("M", bound=Message)
-TENANT = "sample"
 COMMAND = """
 import argparse, logging, sys
 from models.errors import GridwardenError
@@ -71,35 +71,44 @@ alarm = 0.5
 """
 
 
-def make_folder(folder: Path, mqtt: Mqtt, *, units: int = 8) -> Config:
-    """Write a config folder with a small city, keys for everybody, and the state inside it."""
+def make_folder(
+    folder: Path, mqtt: Mqtt, *, units: int = 8, broker: str = "embedded", tenant: str = "sample"
+) -> Config:
+    """Write a config folder with a small city, keys for everybody, and the state inside it.
+
+    On a Kafka that others use as well, a `tenant` of one's own has topics of its own.
+    """
     generated = city.generate(units)
     city.write(generated, folder)
     (folder / "thresholds.toml").write_text(THRESHOLDS)
-    config = replace(load(folder), mqtt=mqtt)
+    config = replace(load(folder), mqtt=mqtt, tenant=tenant)
+    config = replace(config, stream=replace(config.stream, broker=broker))
     (folder / FILE).write_bytes(to_toml(config))
     seal.make_keys(config.keys, [topics.STREAM, topics.ALERTS, *(device.id for device in generated.places.devices)])
     return config
 
 
 class StreamProcess:
-    """The stream processor as `gridwarden stream` runs it."""
+    """The stream processor as `gridwarden stream` runs it: the only worker, or one of several on Kafka."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, worker: str | None = None) -> None:
         self.config = config
-        self.log_file = config.state / "stream.log"
+        self.worker = worker
+        self.log_file = config.state / file_of(worker).replace(".json", ".log")
+        self.state_file = config.state / file_of(worker)
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        (self.config.state / "stream.json").unlink(missing_ok=True)
+        self.state_file.unlink(missing_ok=True)
         self.spawn()
-        self.wait((self.config.state / "stream.json").exists, 60.0)
+        self.wait(self.state_file.exists, 100.0)
 
     def spawn(self) -> None:
         """Start the process without waiting until it serves."""
+        named = ["--worker", self.worker] if self.worker else []
         with self.log_file.open("ab") as sink:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", COMMAND, "stream", self.config.folder], stdout=sink, stderr=sink
+                [sys.executable, "-c", COMMAND, "stream", self.config.folder, *named], stdout=sink, stderr=sink
             )
 
     def wait(self, is_so: Callable[[], bool], timeout_s: float = 20.0) -> None:
@@ -124,7 +133,7 @@ class StreamProcess:
         return self.process.wait(15.0)
 
     def counters(self) -> dict[str, int]:
-        counters: dict[str, int] = msgspec.json.decode((self.config.state / "stream.json").read_bytes())["counters"]
+        counters: dict[str, int] = msgspec.json.decode(self.state_file.read_bytes())["counters"]
         return counters
 
     def history(self, columns: str = "device_id, outbox_id, lane, seq") -> list[tuple[Any, ...]]:
@@ -134,17 +143,23 @@ class StreamProcess:
 
     def records(self, topic: str, partition: int = 0) -> list[Record]:
         """What stands in the log."""
-        recorded = Recorded(self.config.state / "log.db")
+        recorded = Recorded(self.log)
         try:
             return list(recorded.records(topic, partition))
         finally:
             recorded.close()
 
+    @property
+    def log(self) -> str:
+        """Where the log is, for `Recorded` and `replay`."""
+        broker = self.config.stream.broker
+        return str(self.config.state / "log.db") if broker == "embedded" else f"{broker}/{self.config.tenant}"
+
 
 @contextmanager
-def running(config: Config) -> Iterator[StreamProcess]:
+def running(config: Config, worker: str | None = None) -> Iterator[StreamProcess]:
     """Run the stream; whatever happens it is gone afterwards."""
-    stream = StreamProcess(config)
+    stream = StreamProcess(config, worker)
     try:
         stream.start()
         yield stream
@@ -161,7 +176,8 @@ class Listener:
         self.keys = seal.load_keys(config.keys)
         self.messages: list[tuple[str, bytes]] = []
         self._lock = threading.Lock()
-        filters = (f"{topics.ROOT}/{TENANT}/orders/+", f"{topics.ROOT}/{TENANT}/+/ack")
+        self.tenant = config.tenant
+        filters = (f"{topics.ROOT}/{self.tenant}/orders/+", f"{topics.ROOT}/{self.tenant}/+/ack")
         self.link = Link(config.mqtt, name, on_message=self._came, subscriptions=filters)
         self.link.start()
         assert self.link.wait_connected(10.0)
@@ -186,7 +202,7 @@ class Listener:
         return [order for _, order in self._decoded("orders", DispatchOrder)]
 
     def acks(self, sender: str) -> list[Ack]:
-        return [ack for topic, ack in self._decoded("ack", Ack) if topic == topics.ack(TENANT, sender)]
+        return [ack for topic, ack in self._decoded("ack", Ack) if topic == topics.ack(self.tenant, sender)]
 
     def acked(self, sender: str, lane: str = "alarm") -> set[int]:
         """The seqs that the stream has said to have stored."""
@@ -208,7 +224,7 @@ class Listener:
         """Say that these orders are stored, as `alerts` does."""
         ranges = to_ranges(order.seq for order in orders)
         ack = Ack(v=1, receiver="alerts", outbox_id=orders[0].outbox_id, stored=ranges)
-        self.send(topics.ack(TENANT, topics.STREAM), ack, topics.ALERTS)
+        self.send(topics.ack(self.tenant, topics.STREAM), ack, topics.ALERTS)
 
     def decide(self, order: DispatchOrder, kind: DecisionKind, seq: int) -> None:
         """Decide about an incident, as `alerts` passes it on."""
@@ -223,7 +239,7 @@ class Listener:
             by="p-0001",
             at_ms=clock.now_ms(),
         )
-        self.send(topics.decision(TENANT, incident_id), decision, topics.ALERTS)
+        self.send(topics.decision(self.tenant, incident_id), decision, topics.ALERTS)
 
 
 class TestDevice:
@@ -269,10 +285,10 @@ class TestDevice:
 
     def send(self, observations: list[Observation], *, clock_off_ms: int = 0) -> None:
         batch = self.batch(observations, clock_off_ms=clock_off_ms)
-        self._listener.send(topics.obs(TENANT, self.device_id), batch, self.device_id)
+        self._listener.send(topics.obs(self._listener.tenant, self.device_id), batch, self.device_id)
 
     def send_raw(self, payload: bytes) -> None:
-        self._listener.publish(topics.obs(TENANT, self.device_id), payload)
+        self._listener.publish(topics.obs(self._listener.tenant, self.device_id), payload)
 
 
 def detection(confidence: float = 0.8, label: str = "fire") -> Detection:

@@ -13,6 +13,7 @@ from faust.tables.manager import TableManager
 from faust.transport.drivers import TRANSPORTS
 from faust.types import EventT
 
+from stream.log.engine import App
 from stream.log.file import NewRecord, Partition
 from stream.log.sqlite import SqliteLog
 
@@ -30,7 +31,7 @@ class EagerTables(TableManager):
 
 def make_app(path: Path, app_id: str = "watch", *, query: str = "", **settings: Any) -> faust.App:
     """An app as the stream process makes it, on the log at `path`."""
-    return faust.App(
+    return App(
         app_id,
         broker=f"sqlite://{path}{query}",
         store="memory://",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import secrets
 from collections import Counter
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from models import topics
 from models.config import FILE, Config, Mqtt, to_toml
 from models.messages import DeadLetter, DecisionKind, Lane, Stage, decode, encode
 from stream.commands import register
+from stream.log.file import LogFile, NewRecord, Partition
+from stream.log.sqlite import SqliteLog
 from stream.records import ControlRecord, ObservationRecord, decode_incidents, decode_obs
 from stream.replay import replay
 from tests.conftest import wait_until
@@ -202,6 +205,81 @@ def test_what_cannot_be_taken_is_a_dead_letter_and_the_next_message_goes_through
         assert sorted(line.split()[1] for line in listed) == sorted(reasons)
 
 
+def test_what_no_stage_can_read_is_set_aside_at_every_stage_and_holds_nothing_up(
+    config: Config, listener: Listener, device: TestDevice
+) -> None:
+    stages = ("obs", "incidents", "orders", "history")
+
+    async def spoil() -> None:
+        log = SqliteLog(config.state / "log.db")
+        await log.append([NewRecord(stage, 0, b"what is this", 1) for stage in stages])
+        await log.close()
+
+    def committed() -> dict[str, int]:
+        file = LogFile(config.state / "log.db")
+        found = {place.topic: offset for place, offset in file.committed("stream").items() if place.number == 0}
+        file.close()
+        return found
+
+    with running(config) as stream:
+        asyncio.run(spoil())
+        before = {stage: len(stream.records(stage)) for stage in stages}
+        device.send(device.fires(3))
+        stream.wait(lambda: bool(listener.orders()))
+        listener.store(*listener.orders())
+        stream.wait(lambda: stream.counters()["decisions"] == 3)
+        # Nothing waits for an acknowledgement of what nobody could read.
+        stream.wait(lambda: all(committed()[stage] >= before[stage] for stage in stages))
+        sources = {letter.source for letter in _dead(stream)}
+        assert {f"{stage}/0/{before[stage] - 1}" for stage in ("obs", "incidents", "orders")} <= sources
+        assert stream.stop() == 0
+
+
+def test_the_two_lanes_of_an_outbox_are_counted_and_acknowledged_apart(
+    config: Config, listener: Listener, device: TestDevice
+) -> None:
+    with running(config) as stream:
+        alarms = device.fires(2)
+        device.seq = 0
+        readings = [device.observe(reading(0.1), lane=Lane.TELEMETRY) for _ in range(3)]
+        device.send([*alarms, *readings])
+        device.send(readings)
+        stream.wait(lambda: listener.acked("cam-01") == {1, 2})
+        stream.wait(lambda: listener.acked("cam-01", "telemetry") == {1, 2, 3})
+        stream.wait(lambda: stream.counters()["decisions"] == 5)
+        assert [(lane, seq) for *_, lane, seq in stream.history()] == [
+            *(("alarm", seq) for seq in (1, 2)),
+            *(("telemetry", seq) for seq in (1, 2, 3)),
+        ]
+        assert stream.counters()["duplicates"] == 3
+
+
+def test_a_retired_outbox_is_refused_for_ever_and_told_so_and_the_devices_new_one_is_heard(
+    config: Config, listener: Listener, device: TestDevice
+) -> None:
+    with running(config) as stream:
+        device.send(device.fires(1))
+        stream.wait(lambda: listener.acked("cam-01") == {1})
+        assert _command("retire", "outbox-cam-01", "--config", config.folder) == 0
+
+        def is_told() -> bool:
+            device.send(device.fires(1))
+            wait_until(lambda: len(listener.acks("cam-01")) >= device.seq)
+            return listener.acks("cam-01")[-1].retired
+
+        stream.wait(is_told)
+        stream.stop()
+        stream.start()
+        taken = len(listener.acked("cam-01"))
+        assert is_told()
+        assert len(listener.acked("cam-01")) == taken
+        assert {letter.reason for letter in _dead(stream)} == {"retired_outbox"}
+        device.outbox_id, device.seq = "outbox-new", 0
+        device.send(device.fires(1))
+        stream.wait(lambda: listener.acks("cam-01")[-1].outbox_id == "outbox-new")
+        assert not listener.acks("cam-01")[-1].retired
+
+
 def test_a_clock_an_hour_off_does_not_make_a_fire_an_hour_old(
     config: Config, listener: Listener, device: TestDevice
 ) -> None:
@@ -276,8 +354,6 @@ def test_a_replay_says_what_came_out_differently(config: Config, listener: Liste
 
 def _tamper(path: Path) -> None:
     """Change the lead post in the recorded order."""
-    from stream.log.file import LogFile, Partition
-
     file = LogFile(path)
     (record,) = file.read(Partition("orders", 0), 0, max_records=10, max_bytes=1 << 20)
     order = msgspec.json.decode(record.value or b"")

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from models.errors import StorageError
+from stream.control import MissingContentError
 from stream.log import append
 from stream.log.append import Appender, Outflow, new
 from stream.log.file import NewRecord, Partition
+from stream.log.rows import row_table
 from stream.log.sqlite import SqliteLog
+from stream.runner import Row, Runner
+from tests.stream.sqlite_harness import make_app
 
 
 class _Disk:
@@ -102,3 +107,144 @@ def test_nothing_put_is_settled_at_once(tmp_path: Path) -> None:
         assert disk.tries == 0
 
     _with_disk(tmp_path, scenario)
+
+
+class _Event:
+    def __init__(self, offset: int, value: bytes = b"v") -> None:
+        self.message = SimpleNamespace(topic="t", partition=0, offset=offset)
+        self.value = value
+        self.is_acked = False
+
+    def ack(self) -> None:
+        self.is_acked = True
+
+
+class _Stream:
+    """What Faust hands to an agent."""
+
+    def __init__(self, events: Sequence[_Event]) -> None:
+        self._events = events
+
+    def noack(self) -> _Stream:
+        return self
+
+    async def events(self) -> AsyncIterator[_Event]:
+        for event in self._events:
+            yield event
+
+
+class _Machine:
+    """Remembers what it was told, and has to wait for a content at `missing`."""
+
+    def __init__(self, missing: Sequence[int] = ()) -> None:
+        self.owned: list[Collection[int]] = []
+        self.applied: list[int] = []
+        self._missing = list(missing)
+
+    def own(self, partitions: Collection[int]) -> None:
+        self.owned.append(partitions)
+
+    def apply(self, partition: int, offset: int, value: bytes, *, now_ms: int) -> list[NewRecord]:
+        if offset in self._missing:
+            self._missing.remove(offset)
+            raise MissingContentError("on its way")
+        self.applied.append(offset)
+        return _records(value)
+
+    def may_write(self) -> bool:
+        return True
+
+    def changed(self) -> list[Row]:
+        return [Row("row", b"%d" % len(self.applied), 0)] if self.applied else []
+
+
+def _run(path: Path, machine: _Machine, scenario: Any) -> None:
+    async def within(disk: _Disk) -> None:
+        table = row_table(make_app(path / "log.db", "t"), "rows", partitions=1, revision=int)
+        await disk.log.create_topic(table.changelog, 1, is_compacted=True)
+        runner = Runner("test", machine, table, Appender(disk))
+        storing = asyncio.create_task(runner.store_outputs())
+        await scenario(runner, disk, table)
+        storing.cancel()
+
+    _with_disk(path, within)
+
+
+def test_rows_and_outputs_are_stored_before_anything_is_acknowledged(tmp_path: Path) -> None:
+    async def scenario(runner: Runner, disk: _Disk, table: Any) -> None:
+        events = [_Event(0), _Event(1)]
+        await runner.take(cast("Any", _Stream(events)))
+        disk.is_full = True
+        flushing = asyncio.create_task(runner.flush())
+        await _until(disk, 4)
+        assert not any(event.is_acked for event in events)
+        disk.is_full = False
+        await flushing
+        assert all(event.is_acked for event in events)
+        assert await disk.values() == [b"v", b"v"]
+        assert table.row("row") == b"2"
+
+    _run(tmp_path, _Machine(), scenario)
+
+
+def test_what_was_applied_of_partitions_that_are_given_out_anew_is_never_acknowledged(tmp_path: Path) -> None:
+    machine = _Machine()
+
+    async def scenario(runner: Runner, disk: _Disk, table: Any) -> None:
+        before, after = _Event(0), _Event(0)
+        await runner.take(cast("Any", _Stream([before])))
+        table.lost()
+        table.recovered({0})
+        assert machine.owned == [(), {0}]
+        assert runner.partitions == {0}
+        await runner.take(cast("Any", _Stream([after])))
+        await runner.flush()
+        assert (before.is_acked, after.is_acked) == (False, True)
+
+    _run(tmp_path, machine, scenario)
+
+
+def test_a_record_whose_content_is_still_on_its_way_waits_for_it(tmp_path: Path) -> None:
+    machine = _Machine(missing=[1, 1, 1])
+
+    async def scenario(runner: Runner, disk: _Disk, table: Any) -> None:
+        await runner.take(cast("Any", _Stream([_Event(0), _Event(1), _Event(2)])))
+        assert machine.applied == [0, 1, 2]
+
+    _run(tmp_path, machine, scenario)
+
+
+def test_a_worker_that_is_ahead_of_the_disk_stops_before_memory_fills(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stream.runner.WAITING_BYTES", 10_000)
+    machine = _Machine()
+
+    async def scenario(runner: Runner, disk: _Disk, table: Any) -> None:
+        disk.is_full = True
+        events = [_Event(n, bytes(1_000)) for n in range(100)]
+        taking = asyncio.create_task(runner.take(cast("Any", _Stream(events))))
+        await _until(disk, 5)
+        assert len(machine.applied) < 12
+        disk.is_full = False
+        await taking
+        await runner.flush()
+        assert all(event.is_acked for event in events)
+        assert len(await disk.values()) == 100
+
+    _run(tmp_path, machine, scenario)
+
+
+def test_a_row_that_an_old_one_follows_in_the_changelog_is_written_again_by_its_owner(tmp_path: Path) -> None:
+    async def scenario(runner: Runner, disk: _Disk, table: Any) -> None:
+        table.recovered({0})
+        for value in (b"5", b"3"):  # the second is what a thawed worker remembered
+            await disk.append([table.record("row", value, 0)])
+            table.hold("row", value, 0)
+        assert table.shadowed == {"row"}
+        await runner._write_shadowed()
+        assert table.shadowed == set()
+        place = Partition(table.changelog, 0)
+        assert [record.value for record in (await disk.log.read({place: 0}))[place]] == [b"5", b"3", b"5"]
+
+    _run(tmp_path, _Machine(), scenario)

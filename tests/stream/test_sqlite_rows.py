@@ -43,7 +43,7 @@ def test_a_written_row_is_in_its_partition_of_the_changelog_once_and_in_the_tabl
     async def scenario() -> None:
         app, zones = watched(path)
         async with running(app) as log:
-            assert await write_row(zones, "zone-1", row(7), partition=1) == 0
+            await write_row(log, zones, "zone-1", row(7), partition=1)
             assert zones.row("zone-1") == row(7)
             assert zones.rows(partition=1) == zones.rows() == {"zone-1": row(7)}
             assert zones.rows(partition=0) == {}
@@ -52,28 +52,6 @@ def test_a_written_row_is_in_its_partition_of_the_changelog_once_and_in_the_tabl
             assert (heads[Partition(CHANGELOG, 0)], heads[Partition(CHANGELOG, 1)]) == (0, 1)
 
     run(scenario())
-
-
-def test_rows_are_back_after_a_restart_and_removed_ones_stay_away(path: Path) -> None:
-    async def first() -> None:
-        app, zones = watched(path)
-        async with running(app):
-            for number in range(10):
-                await write_row(zones, f"zone-{number}", row(number), partition=number % 2)
-            await write_row(zones, "zone-3", row(11, "newer"), partition=1)
-            await write_row(zones, "zone-4", None, partition=0)
-
-    async def second() -> None:
-        app, zones = watched(path)
-        async with running(app):
-            assert zones.row("zone-3") == row(11, "newer")
-            assert zones.row("zone-4") is None
-            assert set(zones.rows(partition=0)) == {f"zone-{number}" for number in (0, 2, 6, 8)}
-            assert set(zones.rows(partition=1)) == {f"zone-{number}" for number in (1, 3, 5, 7, 9)}
-            assert zones.shadowed == set()
-
-    run(first())
-    run(second())
 
 
 def test_an_old_row_written_late_is_ignored_at_recovery_and_named_until_it_is_written_over(path: Path) -> None:
@@ -87,7 +65,7 @@ def test_an_old_row_written_late_is_ignored_at_recovery_and_named_until_it_is_wr
             assert zones.row("zone-1") == row(8, "true")
             assert zones.row("zone-2") == row(8, "same again")
             assert zones.shadowed == {"zone-1"}
-            await write_row(zones, "zone-1", row(8, "true"), partition=0)
+            await write_row(log, zones, "zone-1", row(8, "true"), partition=0)
             assert zones.shadowed == set()
             await log.compact(CHANGELOG)
         app, zones = watched(path)
@@ -100,39 +78,13 @@ def test_an_old_row_written_late_is_ignored_at_recovery_and_named_until_it_is_wr
 def test_a_row_that_is_not_stored_is_not_held(path: Path) -> None:
     async def scenario() -> None:
         app, zones = watched(path, query="?limit_bytes=200000")
-        async with running(app):
-            await write_row(zones, "zone-1", row(1), partition=0)
+        async with running(app) as log:
+            await write_row(log, zones, "zone-1", row(1), partition=0)
             with pytest.raises(StorageError, match="nothing was stored"):
-                await write_row(zones, "zone-1", row(2, "x" * 300_000), partition=0)
+                await write_row(log, zones, "zone-1", row(2, "x" * 300_000), partition=0)
             assert zones.row("zone-1") == row(1)
             with pytest.raises(StorageError, match="there is no 9"):
-                await write_row(zones, "zone-1", row(2), partition=9)
-
-    run(scenario())
-
-
-def test_a_global_table_is_recovered_and_follows_what_another_process_writes(path: Path) -> None:
-    async def scenario() -> None:
-        topic = "watch-places-changelog"
-        async with opened(path, topic) as other:
-            await other.append([NewRecord(topic, 0, row(1), 1, b'"street"')])
-            app = make_app(path)
-            collect(app, app.topic("obs", partitions=3, value_type=bytes))
-            places = row_table(app, "places", partitions=1, revision=applied_offset, is_global=True)
-            followed: asyncio.Queue[bytes | None] = asyncio.Queue()
-
-            async def tell(event: Any) -> None:
-                followed.put_nowait(event.message.value)
-
-            places._on_changelog_event = tell
-            async with running(app):
-                assert places.row("street") == row(1)
-                await take(followed, followed.qsize())
-                await other.append([NewRecord(topic, 0, row(value), 1, b'"street"') for value in (2, 1, 3)])
-                assert await take(followed, 3) == [row(2), row(1), row(3)]
-                await other.append([NewRecord(topic, 0, row(9), 1, b'"bridge"')])
-                await take(followed, 1)
-                assert places.row("street") == row(3)
+                await write_row(log, zones, "zone-1", row(2), partition=9)
 
     run(scenario())
 
@@ -162,7 +114,7 @@ def test_an_agent_writes_its_row_before_it_acknowledges_so_a_restart_finds_both_
         async def reduce(stream: Any) -> None:
             async for event in stream.noack().events():
                 message = event.message
-                await write_row(zones, f"zone-{message.partition}", row(message.offset), message.partition)
+                await write_row(log, zones, f"zone-{message.partition}", row(message.offset), message.partition)
                 event.ack()
                 applied.put_nowait(message.offset)
 
