@@ -213,7 +213,6 @@ class _Chain:
         try:
             self.is_starting = True
             self._start()
-            self.is_starting = False
             met = self._watch()
             report = self._report() if self.options.as_json else None
         finally:
@@ -247,6 +246,7 @@ class _Chain:
             if child.name == "edge":
                 self._supervisor.start(timeout_s=START_S, only=[child])
         alerts = msgspec.json.decode((self.config.state / "alerts.json").read_bytes())
+        self.is_starting = False  # before it is said: whoever waits for the address may stop us from then on
         self._say(f"\n  Command center:  {alerts['seat_login']}\n\nCtrl-C stops everything.")
 
     def _say(self, text: str) -> None:

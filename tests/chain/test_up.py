@@ -72,6 +72,8 @@ def test_a_smoke_sensor_beside_the_camera_makes_the_pre_alarm_an_alarm(up: Calla
 @pytest.mark.slow
 def test_a_request_to_stop_ends_every_process(up: Callable[..., Up]) -> None:
     chain = up("--clip", str(PATH))
+    assert chain.process.stdout is not None
+    assert any(b"Command center" in line for line in chain.process.stdout), chain.logs()
     pids = [chain.pid(name) for name in ("broker", "stream", "alerts", "edge")]
     chain.process.send_signal(signal.SIGINT)
     assert chain.process.wait(40) == 0, chain.logs()
