@@ -37,7 +37,13 @@ def run(args: argparse.Namespace) -> int:
         signal.signal(number, lambda *_: stop.set())
     agent = Agent(
         config,
-        lambda: load(config.edge.detector, threads=config.edge.threads, floor=config.edge.floor),
+        lambda: load(
+            config.edge.detector,
+            precision=config.edge.precision,
+            provider=config.edge.provider,
+            threads=config.edge.threads,
+            floor=config.edge.floor,
+        ),
         clip_started_at_ms=args.clip_started_at,
     )
     return agent.run(stop)

@@ -12,34 +12,51 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import gc
 import logging
-import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
 from typing import Any, Final, cast
 
 import faust
 from faust.types import StreamT, TopicT
 
 from models import clock, seal, topics
+from models.content import Content
 from models.errors import StorageError
+from models.places import Places
 from models.seal import Keyring
-from stream.control import INCIDENTS, OBS, Contents, Loaded, control_records
+from stream.contents import rows_of
+from stream.control import INCIDENTS, OBS, Contents, Loaded, What, control_records
 from stream.desk.machine import DeskMachine, desk_revision
 from stream.egress import Egress
 from stream.history import FILE as HISTORY_FILE
 from stream.history import Historian, History
 from stream.ingest.admission import Gate
+from stream.ingest.foreign import foreign_of, greetings_of
 from stream.ingest.registry import Registry
 from stream.ingest.service import Ingest
-from stream.locate import Locator, warm
 from stream.log.append import Appender
-from stream.log.engine import faust_app
+from stream.log.engine import (
+    CONTROL,
+    StreamLog,
+    close_log,
+    declared,
+    faust_app,
+    is_kafka,
+    open_log,
+    topic_name,
+    worker_name,
+)
 from stream.log.file import Partition
-from stream.log.rows import row_table, write_row
-from stream.log.sqlite import SqliteLog
+from stream.log.rows import row_table
+from stream.matcher import warm
+from stream.reloader import Ends, Reloader
+from stream.retire import retired_key
 from stream.runner import Runner
-from stream.status import FILE as STATE_FILE
-from stream.status import Counters, StateFile
+from stream.status import Counters, StateFile, file_of
+from stream.watchdog import StuckError, Watchdog
+from stream.world import World
 from stream.zones import machine as zone_machine
 from stream.zones.machine import ZoneMachine
 
@@ -48,7 +65,11 @@ log = logging.getLogger(__name__)
 Read = Callable[[faust.Stream[Any]], Coroutine[Any, Any, None]]
 TICK_S: Final = 0.1
 REPORT_S: Final = 0.5
-COMPACT_S: Final = 10.0
+TIDY_S: Final = 10.0
+WATCH_S: Final = 1.0
+START_S: Final = 60.0
+IN_FORCE: Final = "in-force:"
+"""Begins the keys under which the version of each content stands that is in force, beside the contents."""
 STOP_S: Final = 2.0
 """Within this what was taken is written at the end, else it is taken again after the next start."""
 
@@ -57,16 +78,14 @@ def _no_revision(_content: bytes) -> int:
     return 0  # what stands under its own hash never changes
 
 
-def keyring(loaded: Loaded) -> Keyring:
-    """Return the keys of all who may speak. A device that has none yet is named, and stays unheard.
+def keyring(folder: Path, places: Places) -> Keyring:
+    """Return the keys of all who may speak. A device of `places` that has none yet is named, and stays unheard.
 
     Raises:
-        ConfigError: our own key or that of `alerts` is missing, or one is not a key.
+        ConfigError: one of them is not a key.
     """
-    folder = loaded.config.keys
-    seal.load_keys(folder, [topics.STREAM, topics.ALERTS])
     keys = seal.load_keys(folder)
-    keyless = [device.id for device in loaded.places.devices if device.id not in keys]
+    keyless = [device.id for device in places.devices if device.id not in keys]
     if keyless:
         log.warning("%s devices have no key and are not heard: %s", len(keyless), ", ".join(keyless[:10]))
     return keys
@@ -76,33 +95,53 @@ class StreamApp:
     """One worker. Made, started and stopped inside one event loop.
 
     Args:
-        loaded: the config folder; an embedded log and the history go into its state folder.
+        loaded: the config folder; an embedded log and the history go into its state folder. Without contents, those
+            that the log has in force stay.
+        worker: one of several that share the folder; None: the only one.
+        restarts: how often the watchdog has started this worker anew.
+
+    Attributes:
+        log: open between `start` and `stop`.
     """
 
-    def __init__(self, loaded: Loaded) -> None:
+    log: StreamLog
+
+    def __init__(self, loaded: Loaded, worker: str | None = None, *, restarts: int = 0) -> None:
         config = loaded.config
         self._loaded = loaded
-        self._keys = keyring(loaded)
-        self._state_file = StateFile(config.state / STATE_FILE)
-        self._historian = Historian(History(config.state / HISTORY_FILE))
-        self.app = faust_app(config)
+        self._worker = worker or worker_name(config)
+        self._restarts = restarts
+        self._lost = 0
+        self._keys = seal.load_keys(config.keys, [topics.STREAM, topics.ALERTS])
+        self._state_file = StateFile(config.state / file_of(worker))
+        self._historian: Historian | None = None  # with InfluxDB it is a process of its own
+        if config.history.influx is None:
+            self._historian = Historian(History(config.state / HISTORY_FILE), config.history.keep_days)
+        self.app = faust_app(config, self._worker)
         partitions = config.stream.partitions
         self._zone_rows = row_table(self.app, "zones", partitions=partitions, revision=zone_machine.revision)
         self._desk_rows = row_table(self.app, "desk", partitions=1, revision=desk_revision)
-        self._contents_rows = row_table(self.app, "control", partitions=1, revision=_no_revision, is_global=True)
+        self._contents_rows = row_table(self.app, CONTROL, partitions=1, revision=_no_revision, is_global=True)
         self._contents = Contents(self._contents_rows.row)
         warm()
-        self._registry = Registry(loaded.places, Locator(loaded.places).areas_many, partitions=partitions)
+        self._registry = Registry(Places(), lambda _points: [], partitions=partitions)
         self._zones = ZoneMachine(self._zone_rows.rows, self._contents)
-        self._desk = DeskMachine(self._desk_rows.rows, self._contents, self._registry.partition_of_zone)
+        self._desk = DeskMachine(self._desk_rows.rows, self._contents, self._partition_of_zone)
+        self._foreign = foreign_of(config, Places(), f"{self._worker}.{clock.now_ms():x}")
         self._readers: dict[str, Read] = {}
         self._is_serving = asyncio.Event()
+        self._is_open = False
         self._tasks: list[asyncio.Task[None]] = []
-        for name, count in {"obs": partitions, "incidents": 1, "orders": 1, "history": partitions}.items():
+        read = {"obs": partitions, "incidents": 1, "orders": 1}
+        for name, count in (read | {"history": partitions} if self._historian else read).items():
             self.app.agent(self._topic(name, count), name=name)(self._reader(name))
 
     def _topic(self, name: str, partitions: int) -> TopicT:
-        return self.app.topic(name, partitions=partitions, key_type=bytes, value_type=bytes)
+        named = topic_name(self._loaded.config, name)
+        return self.app.topic(named, partitions=partitions, key_type=bytes, value_type=bytes)
+
+    def _partition_of_zone(self, zone: str) -> int:
+        return self._registry.partition_of_zone(zone)
 
     def _reader(self, name: str) -> Callable[[StreamT[Any]], Coroutine[Any, Any, None]]:
         async def read(stream: StreamT[Any]) -> None:
@@ -112,63 +151,108 @@ class StreamApp:
 
         return read
 
-    @property
-    def log(self) -> SqliteLog:
-        """The embedded log."""
-        transport: Any = self.app.transport
-        opened: SqliteLog = transport.log
-        return opened
-
     async def start(self) -> None:
-        """Recover, put the config in force, and serve."""
+        """Recover, put the config in force, and serve.
+
+        Raises:
+            StorageError: the log cannot be opened, or the workers do not come to terms about its partitions.
+        """
         config = self._loaded.config
         self.app.finalize()
-        await self.app.start()
-        await self._topic("dead", 1).maybe_declare()
-        await self._write_shadowed()
+        self.log = await open_log(self.app, config)
+        self._is_open = True
+        tables = (self._zone_rows, self._desk_rows, self._contents_rows)
+        # Before the app: a consumer that knows nothing of a topic is assigned nothing of it for minutes.
+        await self.log.create_topics(declared(config, {table.name: table.partitions or 1 for table in tables}))
         appender = Appender(self.log)
         self._zone_runner = Runner("zones", self._zones, self._zone_rows, appender)
         self._desk_runner = Runner("desk", self._desk, self._desk_rows, appender)
-        self._ingest = Ingest(config.mqtt, "0", Gate(config.tenant, self._keys, self._registry), appender)
-        self._egress = Egress(config.tenant, self._keys, self.log.log_id, self._ingest.link.publish)
-        await self._put_in_force(appender)
+        gate = Gate(config.tenant, self._keys, self._registry, self._foreign, self._is_retired)
+        self._ingest = Ingest(config.mqtt, self._worker, gate, appender, is_shared=is_kafka(config))
+        self._egress = Egress(config.tenant, self._keys, self.log.log_id, self._ingest.link.publish, appender)
+        self._contents_rows.lost = self._egress.lose  # all tables hear of it
+        await self.app.start()
+        await self._recovered()
+        ends = Ends(self._held, functools.partial(self._put_in_force, appender), self._admit)
+        self._reloader = Reloader(self._loaded, self._worker, self._contents, ends)
+        await self._reloader.begin()
         self._readers |= {
             "obs": self._zone_runner.take,
             "incidents": self._desk_runner.take,
             "orders": self._egress.carry,
-            "history": self._historian.take,
         }
+        if self._historian:
+            self._readers["history"] = self._historian.take
+        gc.collect()
+        gc.freeze()  # what is in force lives long, and is large: the collector need not walk it again and again
         self._is_serving.set()
         self._ingest.start(self._egress)
         for endless in (
             *(self._zone_runner.store_outputs, self._zone_runner.flush_rows),
             *(self._desk_runner.store_outputs, self._desk_runner.flush_rows),
-            *(self._historian.run, self._egress.run, self._ingest.run, self._tick, self._report, self._compact),
+            *((self._historian.run, self._historian.trim) if self._historian else ()),
+            *(self._egress.run, self._ingest.run),
+            *(self._tick, self._report, self._tidy, self._watch, self._reloader.run),
         ):
             self._tasks.append(asyncio.create_task(endless(), name=endless.__qualname__))
 
-    async def _put_in_force(self, appender: Appender) -> None:
-        """Store the contents that the log does not have, and say from where on they decide, where others do."""
-        contents = self._loaded.contents
-        for content in contents.values():
-            self._contents.put(content)
-            if self._contents_rows.row(content.version) is None:
-                await write_row(self._contents_rows, content.version, content.to_bytes(), partition=0)
-        now_ms = clock.now_ms()
-        about_zones = {what: contents[what] for what in OBS}
-        about_incidents = {what: contents[what] for what in INCIDENTS}
-        records = list(control_records("incidents", 0, about_incidents, self._desk.in_force, now_ms=now_ms))
-        for partition in range(self._loaded.config.stream.partitions):
-            in_force = functools.partial(self._zones.in_force, partition)
-            records += control_records("obs", partition, about_zones, in_force, now_ms=now_ms)
-        await appender.store(records)
+    async def _recovered(self) -> None:
+        try:
+            async with asyncio.timeout(START_S):
+                await self.app.tables.wait_until_recovery_completed()
+        except TimeoutError as exc:
+            raise StuckError(f"no partitions were given out within {START_S:.0f} s") from exc
 
-    async def _write_shadowed(self) -> None:
-        """Write the rows again that an older one follows in the changelog: compaction keeps the last of each key."""
-        for table in (self._zone_rows, self._desk_rows):
-            for partition in range(table.partitions or 0):
-                for key in table.shadowed & table.rows(partition).keys():
-                    await write_row(table, key, table.row(key), partition)
+    async def _put_in_force(self, appender: Appender, contents: Mapping[What, Content]) -> None:
+        """Store those of `contents` that are not in force, and say in every partition that they are from here on.
+
+        Which are in force stands beside them, for all workers: a partition that changes hands changes no rules.
+        """
+        rows = self._contents_rows
+        changed = {
+            what: content
+            for what, content in contents.items()
+            if rows.row(f"{IN_FORCE}{what}") != content.version.encode()
+        }
+        for content in changed.values():
+            self._contents.put(content)
+            if rows.row(content.version) is None:
+                for key, value in await asyncio.to_thread(rows_of, content):
+                    await self._write_content(appender, key, value)
+        now_ms = clock.now_ms()
+        nothing: dict[What, str] = {}
+        about_incidents = {what: content for what, content in changed.items() if what in INCIDENTS}
+        about_zones = {what: content for what, content in changed.items() if what in OBS}
+        records = list(control_records("incidents", 0, about_incidents, nothing.get, now_ms=now_ms))
+        for partition in range(self._loaded.config.stream.partitions):
+            records += control_records("obs", partition, about_zones, nothing.get, now_ms=now_ms)
+        await appender.store(records)
+        for what, content in changed.items():
+            await self._write_content(appender, f"{IN_FORCE}{what}", content.version.encode())
+
+    def _held(self, what: What) -> str | None:
+        version = self._contents_rows.row(f"{IN_FORCE}{what}")
+        return None if version is None else version.decode()
+
+    def _admit(self, world: World) -> None:
+        """Let ingest go by the places of `world`, and by the keys as they are now."""
+        config = self._loaded.config
+        former = {
+            zone: partition for partition in range(config.stream.partitions) for zone in self._zone_rows.rows(partition)
+        }
+        self._registry = Registry(
+            world.places, world.locator.areas_many, partitions=config.stream.partitions, former=former
+        )
+        keys = keyring(config.keys, world.places)
+        self._foreign.greetings = greetings_of(config, world.places)
+        self._ingest.admit(Gate(config.tenant, keys, self._registry, self._foreign, self._is_retired))
+
+    def _is_retired(self, outbox_id: str) -> bool:
+        return self._contents_rows.row(retired_key(outbox_id)) is not None
+
+    async def _write_content(self, appender: Appender, key: str, value: bytes) -> None:
+        await appender.store([self._contents_rows.record(key, value, 0)])
+        self._contents_rows.hold(key, value, 0)
 
     async def failed(self) -> None:
         """Return when the app can not go on by itself.
@@ -196,7 +280,10 @@ class StreamApp:
                     await self._desk_runner.flush()
             await self._cancel(self._tasks)
         await self.app.stop()
-        self._historian.close()
+        if self._is_open:
+            await close_log(self.app, self.log)
+        if self._historian:
+            self._historian.close()
 
     async def _cancel(self, tasks: list[asyncio.Task[None]]) -> None:
         for task in tasks:
@@ -213,53 +300,77 @@ class StreamApp:
             self._zone_runner.put(list(self._zones.ticks(now_ms)))
             self._desk_runner.put(list(self._desk.ticks(now_ms)))
 
-    async def _compact(self) -> None:
-        """Let go of rows that newer ones have replaced; a little at a time, as the log's reader waits meanwhile."""
+    async def _tidy(self) -> None:
+        """Let go of rows that newer ones have replaced and of records that are too old, a little at a time."""
         while True:
-            await asyncio.sleep(COMPACT_S)
-            for table in (self._zone_rows, self._desk_rows):
-                await self.log.compact(table.changelog_topic.get_topic_name())
+            await asyncio.sleep(TIDY_S)
+            changelogs = [table.changelog for table in (self._zone_rows, self._desk_rows)]
+            try:
+                lost = await self.log.tidy(changelogs, now_ms=clock.now_ms())
+            except StorageError as exc:
+                log.warning("the log cannot be tidied up now: %s", exc)
+            else:
+                self._lost += sum(lost.values())
+
+    async def _watch(self) -> None:
+        """Compare where the consumer is with where the log ends, for ever.
+
+        Raises:
+            StuckError: it has stopped reading.
+        """
+        watchdog = Watchdog()
+        while True:
+            await asyncio.sleep(WATCH_S)
+            positions = self._positions()
+            try:
+                async with asyncio.timeout(WATCH_S):
+                    heads = await self.log.heads()
+                    behind = [place for place, offset in positions.items() if offset < heads.get(place, 0)]
+                    starts = await self.log.starts(behind) if behind else {}
+            except (StorageError, TimeoutError):  # it cannot be told: then it is not the consumer
+                watchdog.forget()
+                continue
+            positions |= {place: max(positions[place], start) for place, start in starts.items()}
+            is_settling = self.app.rebalancing or self.app.in_recovery
+            watchdog.look(positions, heads, is_settling=is_settling, now_ms=clock.mono_ms())
+
+    def _positions(self) -> dict[Partition, int]:
+        """Return the next offset of every partition of ours that is read now, or should be."""
+        consumer: Any = self.app.consumer
+        prefix = topic_name(self._loaded.config, "")
+        return {
+            Partition(tp.topic.removeprefix(prefix), tp.partition): offset
+            for tp, offset in consumer.positions().items()
+        }
 
     async def _report(self) -> None:
         """Write the state file, from when the broker has taken us."""
         is_ready = False
+        heads: Mapping[Partition, int] = {}
         while True:
             is_ready = is_ready or self._ingest.link.connected
             if is_ready:
-                self._state_file.write(self._counters())
+                with contextlib.suppress(StorageError, TimeoutError):
+                    async with asyncio.timeout(WATCH_S):
+                        heads = await self.log.heads()
+                self._state_file.write(self._counters(heads))
             await asyncio.sleep(REPORT_S if is_ready else TICK_S)
 
-    def _counters(self) -> Counters:
+    def _counters(self, heads: Mapping[Partition, int]) -> Counters:
         counted = self._zones.counted()
         return Counters(
             observations=counted.observations,
-            decisions=self._historian.rows,
+            decisions=self._historian.rows if self._historian else counted.observations - counted.duplicates,
             duplicates=counted.duplicates,
             pre_alarms_cleared=counted.pre_alarms_cleared,
-            dead_letters=self.log.known_head(Partition("dead", 0)),
-            orders=self.log.known_head(Partition("orders", 0)),
+            dead_letters=heads.get(Partition("dead", 0), 0),
+            orders=heads.get(Partition("orders", 0), 0),
             dropped=self._ingest.dropped,
+            limited=self._ingest.limited,
+            unlettered=self._ingest.unlettered,
+            partitions=len(self._zone_runner.partitions),
+            restarts=self._restarts,
+            lost=self._lost,
+            reloads=self._reloader.applied,
+            reloads_refused=self._reloader.refused,
         )
-
-
-async def serve(loaded: Loaded) -> None:
-    """Run until SIGTERM or SIGINT, then stop in order.
-
-    Raises:
-        GridwardenError: it could not start, or could not go on.
-    """
-    told = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
-    stream = StreamApp(loaded)
-    try:
-        await stream.start()
-        waiting = [asyncio.create_task(told.wait()), asyncio.create_task(stream.failed())]
-        done, pending = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        for task in pending:
-            task.cancel()
-        for task in done:
-            task.result()
-    finally:
-        await stream.stop()

@@ -27,9 +27,10 @@ def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
 
 def _register_questions(commands: Subparsers[argparse.ArgumentParser]) -> None:
     route = commands.add_parser("route", help="say who would get this, and why")
-    route.add_argument("lon", type=float, metavar="LON", help="longitude in degrees, WGS-84")
-    route.add_argument("lat", type=float, metavar="LAT", help="latitude in degrees")
-    route.add_argument("category", metavar="CATEGORY", help="a key of catalogue.toml, such as fire.smoke.confirmed")
+    route.add_argument("lon", type=float, nargs="?", metavar="LON", help="longitude in degrees, WGS-84")
+    route.add_argument("lat", type=float, nargs="?", metavar="LAT", help="latitude in degrees")
+    route.add_argument("category", nargs="?", metavar="CATEGORY", help="a key of catalogue.toml, such as fire.manual")
+    route.add_argument("--all", type=Path, metavar="FILE", help="answer a table of questions, such as cases.toml")
     route.add_argument("--config", type=Path, required=True, metavar="FOLDER", help="config folder")
     route.add_argument("--at", metavar="TIME", help="such as 2026-11-22T08:00, local to the roster; default: now")
     route.add_argument("--radius", type=float, default=15.0, metavar="M", help="how vague the position is (default 15)")
@@ -74,6 +75,10 @@ def _register_log_tools(commands: Subparsers[argparse.ArgumentParser]) -> None:
     devices.add_argument("--name-en", help="English name (default: its id)")
     devices.add_argument("--json", action="store_true", help="print one JSON object")
     devices.set_defaults(run=_devices)
+    retire = commands.add_parser("retire", help="refuse an outbox for ever: of a cloned card, of a replaced device")
+    retire.add_argument("outbox", metavar="OUTBOX", help="the outbox_id, as the dead letters and the history name it")
+    retire.add_argument("--config", type=Path, required=True, metavar="FOLDER", help="config folder")
+    retire.set_defaults(run=_retire)
     dead = commands.add_parser("dead", help="list the dead letters of a log: what could not be taken, and why")
     dead.add_argument("log", help="the log.db of a state folder, or kafka://host:port/tenant; it is only read")
     dead.add_argument("--json", action="store_true", help="print one JSON object a line, with the head of the payload")
@@ -83,8 +88,8 @@ def _register_log_tools(commands: Subparsers[argparse.ArgumentParser]) -> None:
 
 
 def _stream(args: argparse.Namespace) -> int:
-    from stream.app import serve
     from stream.control import load_to_start
+    from stream.serve import serve
 
     for name in ("faust", "mode", "aiokafka", "asyncio", "numba", "stream.log"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -115,11 +120,14 @@ def _reload(args: argparse.Namespace) -> int:
 def _route(args: argparse.Namespace) -> int:
     from models.check import check
     from models.clock import now_ms
-    from models.errors import ConfigError
-    from stream.route import Asked, lines, moment, route, to_json
+    from models.errors import ConfigError, Problem
+    from stream.route import Asked, all_lines, all_to_json, lines, moment, route, route_all, to_json
     from stream.world import World
 
-    found = check(args.config)
+    if (args.all is None) == (args.category is None):
+        problem = Problem("gridwarden route", "LON LAT CATEGORY", "ask one question or --all of a table", "give either")
+        raise ConfigError([problem])
+    found = check(args.config, trust=True)
     if found.problems:
         raise ConfigError(found.problems)
     assert found.config
@@ -127,9 +135,13 @@ def _route(args: argparse.Namespace) -> int:
     assert found.people
     assert found.catalogue
     world = World(found.config.tenant, found.places, found.people, found.catalogue)
+    if args.all:
+        answers = route_all(args.all, world)
+        print(all_to_json(answers, world) if args.json else "\n".join(all_lines(answers, world)))
+        return 0
     at_ms = moment(args.at, world, now_ms=now_ms())
     answer = route(Asked(args.lon, args.lat, args.category, at_ms, args.radius), world)
-    print(to_json(answer) if args.json else "\n".join(lines(answer, world)))
+    print(to_json(answer, world) if args.json else "\n".join(lines(answer, world)))
     return 0
 
 
@@ -164,6 +176,14 @@ def _devices(args: argparse.Namespace) -> int:
     from stream.onboard import run
 
     return run(args, print)
+
+
+def _retire(args: argparse.Namespace) -> int:
+    from models.config import load
+    from stream.retire import retire
+
+    asyncio.run(retire(load(args.config), args.outbox))
+    return 0
 
 
 def _dead(args: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ from models import catalogue as catalogues
 from models import thresholds as thresholds_
 from models.geo import LocalFrame, PointE7, Polygon
 from models.messages import ButtonPress, Detection, Lane, Observation, Payload, Quality, Reading
+from models.outlines import Points, Polygons
 from models.people import Authority, May, People, Person, Post, Role, Unit, UnitKind
 from models.people.duty import Weekday, WeeklyShift
 from models.places import Cell, CellKind, Device, DeviceKind, Line, LineKind, Node, NodeKind, Places, Zone
@@ -39,15 +40,16 @@ def box(x1: float, y1: float, x2: float, y2: float) -> Polygon:
 
 
 def cell(code: str, polygon: Polygon, **fields: Any) -> Cell:
-    return Cell(code=code, kind=CellKind.MIXED, parent="area", polygons=(polygon,), **(NAMES | fields))
+    return Cell(code=code, kind=CellKind.MIXED, parent="area", polygons=Polygons.of([polygon]), **(NAMES | fields))
 
 
 def node(code: str, polygon: Polygon, **fields: Any) -> Node:
-    return Node(code=code, kind=NodeKind.BUILDING, cell="c1", polygons=(polygon,), **(NAMES | fields))
+    outline = Polygons.of([polygon])
+    return Node(code=code, kind=NodeKind.BUILDING, cell="c1", polygons=outline, **(NAMES | fields))
 
 
 def line(code: str, *points: tuple[float, float], kind: LineKind = LineKind.LANE, buffer_m: float = 8.0) -> Line:
-    return Line(code=code, kind=kind, points=tuple(at(*p) for p in points), buffer_m=buffer_m, **NAMES)
+    return Line(code=code, kind=kind, points=Points.of([at(*p) for p in points]), buffer_m=buffer_m, **NAMES)
 
 
 def device(name: str, kind: DeviceKind, zone: str = "z1", point: PointE7 | None = None) -> Device:

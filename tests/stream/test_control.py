@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from models import catalogue, thresholds
@@ -52,11 +53,14 @@ def test_a_world_is_there_once_everything_is_in_force() -> None:
     assert contents.world(in_force, len(INCIDENTS) - 1) is None
     world = contents.world(in_force, len(INCIDENTS))
     assert world is not None
+    roster = world.versions.roster
+    assert roster
     assert world.versions == Versions(
         places=CONTENTS["places"].version,
         people=CONTENTS["people"].version,
         catalogue=CONTENTS["catalogue"].version,
         thresholds=CONTENTS["thresholds"].version,
+        roster=roster,
     )
 
 
@@ -97,3 +101,15 @@ def test_a_folder_is_loaded_whole_or_not_at_all(tmp_path: Path) -> None:
         load(tmp_path / "city")
     files = {Path(problem.file).name for problem in caught.value.problems}
     assert files == {"people.toml", "thresholds.toml"}
+
+
+def test_other_thresholds_need_no_other_indexes() -> None:
+    """A world of 62,000 cells takes seconds to index; an operator who moves a slider must not wait for that."""
+    contents = Contents(STORED.get)
+    versions = {what: content.version for what, content in CONTENTS.items()}
+    first = contents.prepare(versions, now_ms=0)
+    moved = msgspec.structs.replace(CONTENTS["thresholds"], verify_s=7.0)
+    contents.put(moved)
+    second = contents.prepare(versions | {"thresholds": moved.version}, now_ms=0)
+    assert second.thresholds_version == moved.version
+    assert second.matcher is first.matcher

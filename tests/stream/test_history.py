@@ -141,7 +141,7 @@ def influx(influxdb: Influx, tmp_path: Path) -> Iterator[InfluxHistory]:
     opened.close()
 
 
-@pytest.fixture(params=["sqlite", "influx"])
+@pytest.fixture(params=["sqlite", pytest.param("influx", marks=pytest.mark.influxdb)])
 def store(request: pytest.FixtureRequest) -> Store:
     kept: Store = request.getfixturevalue(request.param)
     return kept
