@@ -33,6 +33,7 @@ from models.messages import (
 from stream import history
 from stream.history import History, Store, describe, percentiles
 from stream.history.influx import InfluxHistory
+from stream.history.sqlite import MANY
 from stream.records import (
     HeartbeatRecord,
     HistoryItem,
@@ -116,7 +117,7 @@ def heartbeat(at_ms: int) -> HeartbeatRecord:
         inference_p99_ms=None,
         outbox_depth=3,
     )
-    return HeartbeatRecord(at_ms=at_ms, heartbeats=(beat,))
+    return HeartbeatRecord(at_ms=at_ms, heartbeats=(beat,), zones=("zone-01",))
 
 
 @pytest.fixture
@@ -217,6 +218,12 @@ def test_a_duplicate_that_slipped_into_the_log_shows(sqlite: History) -> None:
     assert rows.fetchall() == [(1, 2)]
 
 
+def test_as_many_as_come_are_written_once(sqlite: History) -> None:
+    assert sqlite.write([record(*(item(7, seq=n + 1, n=n) for n in range(2 * MANY + 3)))]) == 2 * MANY + 3
+    assert sqlite.write([record(*(item(7, seq=n + 1, n=n) for n in range(2 * MANY + 5)))]) == 2
+    assert sqlite.count() == 2 * MANY + 5
+
+
 def test_nothing_of_a_batch_is_written_when_one_row_cannot_be(sqlite: History) -> None:
     bad = replace(item(7, 1), located=replace(item(7, 1).located, event_ms=1 << 70))
     with pytest.raises(OverflowError):
@@ -315,7 +322,7 @@ def test_every_panel_of_the_dashboard_asks_what_influxdb_understands(influx: Inf
     reading = Reading(property="temperature", value=21.5, unit="Cel")
     items = (item(1, seq=1, event_ms=now_ms()), item(1, 1, seq=2, payload=reading, event_ms=now_ms()))
     beat = replace(heartbeat(now_ms()).heartbeats[0], frame_age_ms=80)
-    beats = HeartbeatRecord(at_ms=now_ms(), heartbeats=(beat,))
+    beats = HeartbeatRecord(at_ms=now_ms(), heartbeats=(beat,), zones=("zone-01",))
     influx.write([record(*items), beats, replace(order(1, 80), at_ms=now_ms())])
     board = msgspec.json.decode((Path(history.__file__).parent / "grafana.json").read_bytes())
     for panel in board["panels"]:
