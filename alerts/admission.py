@@ -12,8 +12,10 @@ from msgspec import Struct
 from alerts.casebook import ENDING, Case, Casebook, Telling
 from alerts.entries import Draft, Kind, Stored
 from alerts.inbox import Picture
+from alerts.reports import LANE, Tip, observation
 from models.errors import MessageError, Reason
 from models.messages import (
+    HELD,
     VERSION,
     Ack,
     Decision,
@@ -22,6 +24,7 @@ from models.messages import (
     Priority,
     Receipt,
     ReceiptKind,
+    Response,
     Stage,
 )
 from models.topics import STREAM
@@ -47,10 +50,11 @@ class Wish(Struct, frozen=True, kw_only=True):
     post: str | None = None
 
 
-Request = DispatchOrder | Picture | Receipt | Ack | Wish
+Request = DispatchOrder | Picture | Receipt | Ack | Wish | Tip
 
 _RESHAPING: Final = frozenset({DecisionKind.MERGE, DecisionKind.SPLIT, DecisionKind.CORRECT, DecisionKind.ASSIGN})
-_ONLY_WHILE_OPEN: Final = frozenset({*ENDING, *_RESHAPING, DecisionKind.CONFIRM, DecisionKind.ACKNOWLEDGE})
+_ANSWERS: Final = frozenset({DecisionKind.CONFIRM, DecisionKind.ACKNOWLEDGE, DecisionKind.INVESTIGATE})
+_ONLY_WHILE_OPEN: Final = ENDING | _RESHAPING | _ANSWERS
 _NEED_REASON: Final = frozenset({*ENDING, *_RESHAPING, DecisionKind.REOPEN})
 SUPPORTED: Final = _ONLY_WHILE_OPEN | {DecisionKind.REOPEN}
 
@@ -79,6 +83,9 @@ def admit(book: Casebook, request: Request, *, now_ms: int) -> list[Draft]:
             return _stored(book, request)
         case Wish():
             return _wish(book, request, now_ms)
+        case Tip():
+            body = observation(request, book.ledger_id, book.reports + 1, now_ms=now_ms)
+            return [Draft(kind=Kind.REPORT, body=body, actor=request.by)]
 
 
 def _order(book: Casebook, order: DispatchOrder) -> list[Draft]:
@@ -137,8 +144,11 @@ def _is_said(telling: Telling, kind: ReceiptKind) -> bool:
 def _stored(book: Casebook, ack: Ack) -> list[Draft]:
     if ack.outbox_id != book.ledger_id:
         raise MessageError(Reason.RULE_FAILED, f"an acknowledgement of {ack.outbox_id}, this is {book.ledger_id}")
-    news = tuple(r for r in ack.stored if any(r[0] <= seq <= r[1] for seq in book.unstored))
-    return [Draft(kind=Kind.DECISION_STORED, body=Stored(ranges=news), actor=STREAM)] if news else []
+    is_of_reports = ack.lane == LANE
+    unstored = book.unstored_reports if is_of_reports else book.unstored
+    news = tuple(r for r in ack.stored if any(r[0] <= seq <= r[1] for seq in unstored))
+    kind = Kind.REPORT_STORED if is_of_reports else Kind.DECISION_STORED
+    return [Draft(kind=kind, body=Stored(ranges=news), actor=STREAM)] if news else []
 
 
 def _wish(book: Casebook, wish: Wish, now_ms: int) -> list[Draft]:
@@ -177,9 +187,14 @@ def _check_state(case: Case, wish: Wish) -> None:
         raise MessageError(Reason.RULE_FAILED, f"{case.incident_id} is closed")
     if wish.kind is DecisionKind.REOPEN and (case.is_open or case.merged_into is not None):
         raise MessageError(Reason.RULE_FAILED, f"{case.incident_id} is not closed")
-    is_pre_alarm = case.order.incident.stage is Stage.PRE_ALARM
-    if wish.kind in (DecisionKind.CONFIRM, DecisionKind.CLEAR) and not is_pre_alarm:
-        raise MessageError(Reason.RULE_FAILED, "only a pre-alarm can be confirmed or cleared; an alarm is closed")
+    incident = case.order.incident
+    is_pre_alarm, is_held = incident.stage is Stage.PRE_ALARM, incident.response in HELD
+    if wish.kind is DecisionKind.CLEAR and not is_pre_alarm:
+        raise MessageError(Reason.RULE_FAILED, "only a pre-alarm can be cleared; an alarm is closed")
+    if wish.kind is DecisionKind.CONFIRM and not (is_pre_alarm or is_held):
+        raise MessageError(Reason.RULE_FAILED, "there is nothing to confirm: it is a general alarm already, or over")
+    if wish.kind is DecisionKind.INVESTIGATE and (not is_held or incident.response is Response.INVESTIGATING):
+        raise MessageError(Reason.RULE_FAILED, "only an alarm of one source alone can be looked into first, and once")
     if wish.kind in _NEED_REASON and not wish.reason.strip():
         raise MessageError(Reason.RULE_FAILED, f"{wish.kind} needs a reason")
 

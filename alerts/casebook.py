@@ -6,18 +6,19 @@ All clocks run on `Entry.at_ms`, our own time: an officer's device may tell any.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from alerts.entries import Entry, Genesis, Intent, Sent, Stored
+from alerts.entries import Entry, Genesis, Intent, Kind, Sent, Stored
 from models.errors import StorageError
 from models.messages import (
     Decision,
     DecisionKind,
     DispatchOrder,
     Evidence,
+    Observation,
     Priority,
     Receipt,
     ReceiptKind,
@@ -37,7 +38,7 @@ REFUSED: Final = "STALE_DECISION"
 SPLIT: Final = "SPLIT"
 """Reason of the order of an incident that is its own again."""
 _ANSWERS: Final = frozenset({ReceiptKind.ACCEPTED, ReceiptKind.DECLINED})
-_SEEN: Final = frozenset({DecisionKind.ACKNOWLEDGE, DecisionKind.CONFIRM})
+_SEEN: Final = frozenset({DecisionKind.ACKNOWLEDGE, DecisionKind.CONFIRM, DecisionKind.INVESTIGATE})
 _RANK: Final = {Stage.RESTORED: 0, Stage.PRE_ALARM: 1, Stage.ALARM: 2}
 
 
@@ -224,7 +225,7 @@ def _reordered(case: Case, order: DispatchOrder, at_ms: int) -> Case:
 
 def _decided(case: Case, decision: Decision, at_ms: int) -> Case:
     case = replace(case, decisions=(*case.decisions, (at_ms, decision)))
-    if decision.kind is DecisionKind.ACKNOWLEDGE:
+    if decision.kind in (DecisionKind.ACKNOWLEDGE, DecisionKind.INVESTIGATE):
         return replace(case, acknowledged=(at_ms, case.order.incident.stage))
     if decision.kind is DecisionKind.CONFIRM:
         # Who says that it is real need not be rung for the alarm that this makes.
@@ -251,6 +252,7 @@ class Casebook:
         decisions: how many were made: the `seq` of the newest.
         unstored: decisions that the stream has not acknowledged yet, by seq.
         evidence: pictures that we hold, by id.
+        reports, unstored_reports: the same of what was reported to us.
     """
 
     def __init__(self) -> None:
@@ -263,6 +265,8 @@ class Casebook:
         self.people = ""
         """Version of the people in the newest order: by these the stream matches."""
         self.unstored: dict[int, Decision] = {}
+        self.reports = 0
+        self.unstored_reports: dict[int, Observation] = {}
         self.seq = 0
 
     def apply(self, entry: Entry) -> str:
@@ -274,9 +278,14 @@ class Casebook:
                 self.ledger_id = body.ledger_id
                 return ""
             case Stored():
+                held: dict[int, Any] = self.unstored_reports if entry.kind == Kind.REPORT_STORED else self.unstored
                 for first, last in body.ranges:
-                    for seq in [seq for seq in self.unstored if first <= seq <= last]:
-                        del self.unstored[seq]
+                    for seq in [seq for seq in held if first <= seq <= last]:
+                        del held[seq]
+                return ""
+            case Observation():
+                self.reports = body.seq
+                self.unstored_reports[body.seq] = body
                 return ""
             case Evidence():
                 self.evidence[body.evidence_id] = body
@@ -288,13 +297,13 @@ class Casebook:
                 self.case_of_alert[body.alert_id] = entry.incident_id
             case DispatchOrder():
                 self._index(body)
-        held = self.cases.get(entry.incident_id)
-        if held is None:
+        case = self.cases.get(entry.incident_id)
+        if case is None:
             if not isinstance(body, DispatchOrder):
                 raise StorageError(f"ledger record {entry.seq}: {entry.kind} about a case that no order opened")
             self.cases[entry.incident_id] = opened(body, entry.at_ms, entry.seq)
         else:
-            self.cases[entry.incident_id] = apply(held, entry)
+            self.cases[entry.incident_id] = apply(case, entry)
         return entry.incident_id
 
     def _index(self, order: DispatchOrder) -> None:

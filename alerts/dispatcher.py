@@ -10,11 +10,11 @@ import asyncio
 import heapq
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from alerts import inbox
+from alerts import inbox, reports
 from alerts.admission import Request
 from alerts.canaries import Canaries, is_canary
 from alerts.entries import Sent
@@ -25,7 +25,7 @@ from models import topics
 from models.config import Config
 from models.errors import MessageError
 from models.link import Link
-from models.messages import VERSION, Ack, DispatchOrder, Heartbeat, Message, Status, encode
+from models.messages import VERSION, Ack, DispatchOrder, Heartbeat, Message, Response, Status, encode
 from models.seal import Keyring
 from models.seqset import to_ranges
 from models.topics import ALERTS, STREAM
@@ -92,6 +92,30 @@ class _Resends(Generic[K]):
         return self._heap[0][0] if self._heap else None
 
 
+class _Offers(_Resends[int]):
+    """What the stream is given until it has said that it is stored, by seq."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._offered = 0
+        """Highest seq given since the link came up."""
+
+    def clear(self) -> None:
+        super().clear()
+        self._offered = 0
+
+    def due(self, unstored: Collection[int], now_ms: int) -> Iterator[int]:
+        """Yield what is to be given now: what is new, and what was given and not stored for some time."""
+        fresh = [seq for seq in sorted(unstored) if seq > self._offered]
+        for seq in (*self.take_due(now_ms), *fresh):
+            if seq not in unstored:
+                self.forget(seq)
+                continue
+            self._offered = max(self._offered, seq)
+            self.made(seq, now_ms)
+            yield seq
+
+
 @dataclass(slots=True)
 class Health:
     """What devices say of themselves, for the map. Lives in memory: the next heartbeat says it again."""
@@ -121,9 +145,7 @@ class Dispatcher:
         self._loop = asyncio.get_running_loop()
         self._came: asyncio.Queue[_Came] = asyncio.Queue()
         self._alerts: _Resends[str] = _Resends()
-        self._decisions: _Resends[int] = _Resends()
-        self._offered = 0
-        """Highest decision seq given to the stream since the link came up."""
+        self._decisions, self._reports = _Offers(), _Offers()
         self._wake = asyncio.Event()
         self.link = Link(
             config.mqtt,
@@ -219,7 +241,7 @@ class Dispatcher:
             # Who knows what the broker forgot: everything that is open goes out again, once, under the same ids.
             self._alerts.clear()
             self._decisions.clear()
-            self._offered = 0
+            self._reports.clear()
             self._office.loads.say_all()
             for alert_id in self._office.book.case_of_alert:
                 if self._office.telling(alert_id) is not None:
@@ -232,7 +254,7 @@ class Dispatcher:
             if (self._office.next_ms or now_ms + 1) <= now_ms:
                 await self._office.tick()
             await self._tell(self._alerts.take_due(now_ms))
-            self._give_decisions(now_ms)
+            self._give_to_stream(now_ms)
             self._give_loads(now_ms)
             await self._sleep(seq)
 
@@ -240,7 +262,7 @@ class Dispatcher:
         """Wait until something is written beyond `seq`, the link changes, or something is due."""
         now_ms = self._office.now_ms()
         loads_ms = self._office.loads.next_ms if self.link.connected else None
-        due = (self._office.next_ms, self._alerts.next_ms, self._decisions.next_ms, loads_ms)
+        due = (self._office.next_ms, self._alerts.next_ms, self._decisions.next_ms, self._reports.next_ms, loads_ms)
         next_ms = min((at_ms for at_ms in due if at_ms is not None), default=now_ms + IDLE_MS)
         timeout_s = min(max(next_ms - now_ms, 10), IDLE_MS) / 1000
         waits = [asyncio.ensure_future(w) for w in (self._office.wait_beyond(seq, timeout_s), self._wake.wait())]
@@ -265,21 +287,24 @@ class Dispatcher:
             alert = alert_of(case, telling, self._office.names, now_ms=now_ms)
             is_out = self._publish(topics.alert(self._tenant, telling.intent.post), alert)
             if is_out and (telling.sent is None or is_news(case, telling)):
-                note = Sent(alert_id=alert_id, channel=alert.channel, priority=alert.priority, stage=alert.stage)
+                is_general = case.order.incident.response is Response.GENERAL
+                note = Sent(
+                    alert_id=alert_id,
+                    channel=alert.channel,
+                    priority=alert.priority,
+                    stage=alert.stage,
+                    general=is_general,
+                )
                 sent.append((case.incident_id, note))
         if sent:
             await self._office.note_sent(sent)
 
-    def _give_decisions(self, now_ms: int) -> None:
-        unstored = self._office.book.unstored
-        fresh = [seq for seq in sorted(unstored) if seq > self._offered]
-        for seq in (*self._decisions.take_due(now_ms), *fresh):
-            if seq not in unstored:
-                self._decisions.forget(seq)
-                continue
-            self._offered = max(self._offered, seq)
-            self._decisions.made(seq, now_ms)
-            self._publish(topics.decision(self._tenant, unstored[seq].incident_id), unstored[seq])
+    def _give_to_stream(self, now_ms: int) -> None:
+        book = self._office.book
+        for seq in self._decisions.due(book.unstored, now_ms):
+            self._publish(topics.decision(self._tenant, book.unstored[seq].incident_id), book.unstored[seq])
+        for seq in self._reports.due(book.unstored_reports, now_ms):
+            self._publish(topics.obs(self._tenant, ALERTS), reports.batch(book.unstored_reports[seq], now_ms=now_ms))
 
     def _give_loads(self, now_ms: int) -> None:
         if self.link.connected:  # else all is said again when it is

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from models.errors import StorageError
-from models.messages import Decision, DispatchOrder, Evidence, Message, Priority, Receipt, Stage
+from models.messages import Decision, DispatchOrder, Evidence, Message, Observation, Priority, Receipt, Stage
 
 GENESIS_HASH: Final = "0" * 64
 
@@ -30,6 +30,8 @@ class Kind(enum.StrEnum):
     DECISION = "decision"
     DECISION_STORED = "decision_stored"
     EVIDENCE = "evidence"
+    REPORT = "report"
+    REPORT_STORED = "report_stored"
 
 
 class Genesis(Message, frozen=True, kw_only=True):
@@ -61,15 +63,16 @@ class Sent(Message, frozen=True, kw_only=True):
     channel: str
     priority: Priority
     stage: Stage
+    general: bool = False
 
 
 class Stored(Message, frozen=True, kw_only=True):
-    """The stream has stored these decisions: inclusive ranges of `Decision.seq`."""
+    """The stream has stored these decisions, or reports: inclusive ranges of their `seq`."""
 
     ranges: tuple[tuple[int, int], ...]
 
 
-Body = Genesis | DispatchOrder | Intent | Sent | Receipt | Decision | Stored | Evidence
+Body = Genesis | DispatchOrder | Intent | Sent | Receipt | Decision | Stored | Evidence | Observation
 
 BODIES: Final[dict[Kind, type[Message]]] = {
     Kind.GENESIS: Genesis,
@@ -80,6 +83,8 @@ BODIES: Final[dict[Kind, type[Message]]] = {
     Kind.DECISION: Decision,
     Kind.DECISION_STORED: Stored,
     Kind.EVIDENCE: Evidence,
+    Kind.REPORT: Observation,
+    Kind.REPORT_STORED: Stored,
 }
 _DECODERS: Final[dict[Kind, msgspec.json.Decoder[Any]]] = {
     kind: msgspec.json.Decoder(body) for kind, body in BODIES.items()

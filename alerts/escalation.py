@@ -67,6 +67,7 @@ class Clock(enum.StrEnum):
     HANDLING = "handling"
     VERIFICATION = "verification"
     SEAT = "seat"
+    INVESTIGATION = "investigation"
     NOBODY_LEFT = "nobody_left"
     REMATCH = "rematch"
 
@@ -226,8 +227,12 @@ class _Chain:
 
     def waits(self) -> Iterator[Wait]:
         """Yield each clock that runs, given that nobody is to be told now."""
+        incident, seat_ms = self.case.order.incident, self.case.stage_ms + self.limits.answer_ms
         if not self.case.is_acknowledged:
-            yield self._wait(self.case.stage_ms + self.limits.answer_ms, Clock.SEAT, (SEAT,))
+            # The stream waits no longer than that for the seat, and then tells everybody around.
+            yield self._wait(min(seat_ms, incident.general_by_ms or seat_ms), Clock.SEAT, (SEAT,))
+        elif incident.general_by_ms is not None:
+            yield self._wait(incident.general_by_ms, Clock.INVESTIGATION, (SEAT,))
         holders = [telling for telling in self.case.tellings.values() if telling.accepted]
         for telling in holders:
             yield self._wait_on_holder(telling)

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from alerts.casebook import Case, Telling, is_raised
 from alerts.names import Names
-from models.messages import VERSION, Alert, Priority
+from models.messages import VERSION, Alert, Priority, Response
 
 EXPIRES_MS: Final = {Priority.P1: 3_600_000, Priority.P2: 7_200_000}
 DAY_MS: Final = 86_400_000
@@ -52,4 +52,5 @@ def is_news(case: Case, telling: Telling) -> bool:
     if telling.sent is None or telling.declined:
         return False
     incident = case.order.incident
-    return is_raised(telling.sent.stage, incident.stage) or incident.priority < telling.sent.priority
+    is_general = incident.response is Response.GENERAL and not telling.sent.general
+    return is_raised(telling.sent.stage, incident.stage) or incident.priority < telling.sent.priority or is_general

@@ -53,6 +53,9 @@ REASONS: Final = {
     "RESTORED": Words("已恢复", "restored"),
     "CLEARED": Words("信号已消失", "signal cleared"),
     "EVIDENCE": Words("新证据", "new evidence"),
+    "GENERAL": Words("全面报警", "general alarm"),
+    "ACKNOWLEDGED": Words("指挥席已确认收到", "acknowledged by the seat"),
+    "INVESTIGATING": Words("正在现场核查", "being looked into"),
     "FRESH": Words("有实时信号", "a live signal came"),
     "COUNT": Words("持续观测到", "still being seen"),
     "CLOSED": Words("已结案", "closed"),
@@ -71,6 +74,7 @@ REASONS: Final = {
     "NO_ANSWER": Words("前一位未应答", "the one before did not answer"),
     "STEP_DUE": Words("到时升级", "this step's time has come"),
     "NOBODY_BELOW": Words("下级已无人可派", "nobody is left below"),
+    "NEIGHBOUR": Words("邻近区域", "near their cell or building"),
     "CO_TELLING": Words("一并知会", "told as well"),
     "SEAT": Words("指挥席", "command seat"),
 }

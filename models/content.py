@@ -78,16 +78,16 @@ def read_bytes(path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> bytes:
         size = path.stat().st_size
         with path.open("rb") as file:
             raw = file.read(max_bytes + 1) if size <= max_bytes else b""  # a pipe does not say how long it is
-        if max(size, len(raw)) > max_bytes:
-            what = f"{max(size, len(raw)):,} bytes are more than the {max_bytes:,} that are read"
-            remedy = "simplify its geometry, or raise max_file_mb in gridwarden.toml"
-            raise ConfigError([Problem(path, "$", what, remedy)])
-        return raw
     except OSError as exc:
         what = f"cannot be read: {exc.strerror or exc}"
         raise ConfigError(
             [Problem(path, "$", what, "create it; `gridwarden city` writes a sample of each file")]
         ) from exc
+    if max(size, len(raw)) > max_bytes:
+        what = f"{max(size, len(raw)):,} bytes are more than the {max_bytes:,} that are read"
+        remedy = "simplify its geometry, or raise max_file_mb in gridwarden.toml"
+        raise ConfigError([Problem(path, "$", what, remedy)])
+    return raw
 
 
 def read_toml(path: Path) -> dict[str, Any]:

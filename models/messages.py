@@ -12,6 +12,8 @@ A change of meaning is a new version: `decode` refuses a version that it does no
 from __future__ import annotations
 
 import enum
+import re
+from itertools import chain
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
@@ -25,7 +27,12 @@ MAX_PAYLOAD_BYTES: Final = 64 * 1024
 MAX_BATCH: Final = 256
 MAX_EVIDENCE_BYTES: Final = 512 * 1024
 
-Id = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$")]
+_ID: Final = r"^[A-Za-z0-9][A-Za-z0-9._:-]*$"
+Id = Annotated[str, Meta(min_length=1, max_length=64, pattern=_ID)]
+BatchId = Annotated[str, Meta(min_length=1, max_length=64, extra_json_schema={"pattern": _ID})]
+"""An `Id` whose pattern `ObservationBatch` checks, once for all its observations: three for each took longer than all
+else that decoding does, and a log has them checked already."""
+_is_id: Final = re.compile(_ID).search
 Ms = Annotated[int, Meta(ge=0, le=1 << 53)]
 Seq = Annotated[int, Meta(ge=1, le=1 << 53)]
 Unit = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -34,8 +41,12 @@ Finite = Annotated[float, Meta(ge=-1e12, le=1e12)]
 Degrees = Annotated[float, Meta(ge=-180.0, le=180.0)]
 
 
-class Message(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Base of everything here: frozen, keyword-only, unknown fields refused."""
+class Message(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+    """Base of everything here: frozen, keyword-only, unknown fields refused.
+
+    Plain values make no cycles, so the garbage collector need not look at them: with a batch in memory it would look at
+    little else.
+    """
 
 
 class Lane(enum.StrEnum):
@@ -60,6 +71,23 @@ class Stage(enum.StrEnum):
     PRE_ALARM = "pre_alarm"
     ALARM = "alarm"
     RESTORED = "restored"
+
+
+class Response(enum.StrEnum):
+    """How far the answer to an urgent alarm has come (S6 to S8).
+
+    One source alone may be looked into before the neighbours are told, for a short while; every other alarm is
+    `GENERAL` at once, and none ever goes back from there.
+    """
+
+    AWAITED = "awaited"
+    ACKNOWLEDGED = "acknowledged"
+    INVESTIGATING = "investigating"
+    GENERAL = "general"
+
+
+HELD: Final = frozenset({Response.AWAITED, Response.ACKNOWLEDGED, Response.INVESTIGATING})
+"""While the answer has come so far, the alarm is not general."""
 
 
 class Priority(enum.StrEnum):
@@ -130,10 +158,14 @@ class Fault(Message, frozen=True, kw_only=True, tag_field="kind", tag="fault"):
     detail: Annotated[str, Meta(max_length=500)] = ""
 
 
+CANARY: Final = "canary"
+"""Label of the self-test that goes the whole way, and the category of what comes of it."""
+
+
 class SelfTest(Message, frozen=True, kw_only=True, tag_field="kind", tag="test"):
     """A drill or a canary: travels the whole chain and never alarms."""
 
-    label: Annotated[str, Meta(max_length=64)] = "canary"
+    label: Annotated[str, Meta(max_length=64)] = CANARY
 
 
 class Dropped(Message, frozen=True, kw_only=True, tag_field="kind", tag="dropped"):
@@ -184,9 +216,9 @@ class Observation(Message, frozen=True, kw_only=True):
     `inferred_mono_ms` is when the detector was done with the frame.
     """
 
-    device_id: Id
-    outbox_id: Id
-    boot_id: Id
+    device_id: BatchId
+    outbox_id: BatchId
+    boot_id: BatchId
     lane: Lane
     seq: Seq
     observed_at_ms: Ms
@@ -211,6 +243,17 @@ class ObservationBatch(Message, frozen=True, kw_only=True):
     sent_at_ms: Ms
     sent_mono_ms: Ms
     observations: Annotated[tuple[Observation, ...], Meta(min_length=1, max_length=MAX_BATCH)]
+
+    def __post_init__(self) -> None:
+        """Check the ids of the observations, each once.
+
+        Raises:
+            ValueError: one of them is none.
+        """
+        ids = {(one.device_id, one.outbox_id, one.boot_id) for one in self.observations}
+        for name in set(chain.from_iterable(ids)):
+            if not _is_id(name):
+                raise ValueError(f"{name!r} is no id of an observation")
 
 
 class Heartbeat(Message, frozen=True, kw_only=True):
@@ -288,6 +331,9 @@ class Incident(Message, frozen=True, kw_only=True):
         sources: device ids that contributed.
         label: what was seen, as the detector or sensor names it (`fire`, `smoke`, `temperature`, ...).
         late: first evidence was older than `late_alarm_s`: for the command seat.
+        reporters: ids of persons or posts that reported it: they are not asked to handle it.
+        response: how far the answer to an urgent alarm has come; None for all else.
+        general_by_ms: here an alarm that is held back becomes general, unless somebody says more.
     """
 
     incident_id: Id
@@ -307,6 +353,9 @@ class Incident(Message, frozen=True, kw_only=True):
     aliases: tuple[Id, ...] = ()
     late: bool = False
     timeline: Timeline = Timeline()
+    reporters: tuple[Id, ...] = ()
+    response: Response | None = None
+    general_by_ms: Ms | None = None
 
 
 class Candidate(Message, frozen=True, kw_only=True):
@@ -342,19 +391,24 @@ class OrderStep(Message, frozen=True, kw_only=True):
 
 
 class Versions(Message, frozen=True, kw_only=True):
-    """What decided: hashes of the config in force and the detector."""
+    """What decided: hashes of the config in force and the detector.
+
+    Attributes:
+        roster: of the shifts and swaps alone, which change more often than the people do.
+    """
 
     places: str
     people: str
     catalogue: str
     thresholds: str = ""
+    roster: str = ""
 
 
 class DispatchOrder(Message, frozen=True, kw_only=True):
     """An incident and everything `alerts` needs to act on it, self-contained.
 
     A higher `revision` replaces the steps; `alert_id`s do not depend on it, so nobody is told twice.
-    (`outbox_id`, `seq`) is what `alerts` names in its `Ack`.
+    (`outbox_id`, `seq`) is what `alerts` names in its `Ack`. `basis` is the rule by which `lead_unit` leads.
     """
 
     v: int
@@ -371,6 +425,7 @@ class DispatchOrder(Message, frozen=True, kw_only=True):
     reasons: tuple[str, ...] = ()
     versions: Versions
     ordered_at_ms: Ms
+    basis: str = ""
 
 
 class DecisionKind(enum.StrEnum):
@@ -379,6 +434,7 @@ class DecisionKind(enum.StrEnum):
     CONFIRM = "confirm"
     CLEAR = "clear"
     ACKNOWLEDGE = "acknowledge"
+    INVESTIGATE = "investigate"
     CORRECT = "correct"
     ASSIGN = "assign"
     CLOSE = "close"

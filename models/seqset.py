@@ -38,6 +38,9 @@ class SeqSet(Struct):
 
     def add(self, seq: int) -> bool:
         """Put `seq` in; return False if it was there already."""
+        if seq == self.floor + 1 and not self.ranges:  # nearly always
+            self.floor = seq
+            return True
         if seq in self:
             return False
         self.add_range(seq, seq)

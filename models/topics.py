@@ -7,6 +7,7 @@
     orders/<incident>        stream -> alerts
     decisions/<incident>     alerts -> stream
     alerts/<post>            alerts -> officer
+    alerts/obs               alerts -> stream: what people report; no post is called that
     load/<person>            alerts -> stream, retained
 """
 

@@ -108,8 +108,9 @@ class Egress:
     async def carry(self, stream: faust.Stream[Any]) -> None:
         """Take the orders of the log one after the other; waits while 256 are in flight. The agent of `orders`."""
         async for event in stream.noack().events():
-            async with self._changed:
-                await self._changed.wait_for(lambda: len(self._window) < IN_FLIGHT)
+            if len(self._window) >= IN_FLIGHT:
+                async with self._changed:
+                    await self._changed.wait_for(lambda: len(self._window) < IN_FLIGHT)
             seq = event.message.offset + 1
             try:
                 topic, payload = self._sealed(decode_order(event.value), seq)
@@ -135,7 +136,6 @@ class Egress:
     def _send_due(self) -> None:
         for topic, payload in self._window.due(clock.mono_ms()):
             self._publish(topic, payload)
-        self._wake.set()
 
     def lose(self) -> None:
         """Forget what is in flight: the partition is given out anew, and its owner sends what is not acknowledged."""
@@ -162,10 +162,11 @@ class Egress:
         """Send again what is due, for ever."""
         while True:
             self._wake.clear()
-            due_ms = self._window.next_due_ms()
-            wait_s = None if due_ms is None else max(due_ms - clock.mono_ms(), 0) / 1000
+            due_ms, now_ms = self._window.next_due_ms(), clock.mono_ms()
+            # An order that comes meanwhile is sent when it comes, and is not due again sooner than this.
+            wait_ms = min(FIRST_RESEND_MS // 2, max(due_ms - now_ms, 0) if due_ms is not None else LAST_RESEND_MS)
             try:
-                await asyncio.wait_for(self._wake.wait(), wait_s)
+                await asyncio.wait_for(self._wake.wait(), wait_ms / 1000)
             except TimeoutError:
                 self._send_due()
 

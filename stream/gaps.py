@@ -58,14 +58,27 @@ def rows(recorded: Recorded) -> dict[str, ZoneRow]:
 
 
 def gaps(zones: Iterable[ZoneRow]) -> list[Gaps]:
-    """Return what is known of every outbox, those with something missing first."""
+    """Return what is known of every outbox, those with something missing first.
+
+    What people report goes to the zone of its place, and a device may have been moved: so all zones count together.
+    """
+    seen: dict[str, SeqSet] = {}
+    dropped: dict[str, SeqSet] = {}
+    for zone in zones:
+        for whole, of_zone in ((seen, zone.seen), (dropped, zone.dropped)):
+            for key, seqs in of_zone.items():
+                _put(seqs, whole.setdefault(key, SeqSet()))
     found = [
-        _of(key, seen, zone.dropped.get(key, SeqSet()))
-        for zone in zones
-        for key, seen in zone.seen.items()
+        _of(key, seqs, dropped.get(key, SeqSet()))
+        for key, seqs in seen.items()
         if f"|{FOREIGN_OUTBOX}" not in key  # numbered where they arrive: nothing can be missing
     ]
     return sorted(found, key=lambda one: (-one.lost, one.device_id, one.outbox_id, one.lane))
+
+
+def _put(seqs: SeqSet, whole: SeqSet) -> None:
+    for first, last in ([(1, seqs.floor)] if seqs.floor else []) + list(seqs.ranges):
+        whole.add_range(first, last)
 
 
 def _of(key: str, seen: SeqSet, dropped: SeqSet) -> Gaps:

@@ -21,10 +21,10 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from models.messages import Decision, DispatchOrder, Heartbeat, Load, Observation, Priority, Stage, Timeline
+from models.messages import Decision, DispatchOrder, Heartbeat, Load, Observation, Priority, Response, Stage, Timeline
 
 
-class Record(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="record"):
+class Record(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="record", gc=False):
     """Base of all records."""
 
     at_ms: int
@@ -37,7 +37,7 @@ class TimeSource(enum.StrEnum):
     DEVICE = "device"
 
 
-class Located(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Located(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """An observation with its event time and its place, both computed once, at ingest.
 
     Attributes:
@@ -83,6 +83,9 @@ class TickRecord(Record, frozen=True, kw_only=True, tag="tick"):
     zones: tuple[str, ...] = ()
 
 
+Verdict = Literal["confirm", "clear", "close", "acknowledge", "investigate"]
+
+
 class VerdictRecord(Record, frozen=True, kw_only=True, tag="verdict"):
     """What a person decided about a zone's signal, sent back by the desk.
 
@@ -94,12 +97,12 @@ class VerdictRecord(Record, frozen=True, kw_only=True, tag="verdict"):
 
     zone: str
     signal_id: str
-    verdict: Literal["confirm", "clear", "close"]
+    verdict: Verdict
     origin: tuple[int, int]
     seen: tuple[int, int] = (-1, -1)
 
 
-class Origin(Struct, frozen=True, array_like=True):
+class Origin(Struct, frozen=True, array_like=True, gc=False):
     """Where in `obs` something comes from. A crash makes the same origin twice; that counts once.
 
     `n` is the index of the observation in its record; of a signal, that times `MAX_OUTPUTS`, and a count.
@@ -117,6 +120,7 @@ class SignalKind(enum.StrEnum):
     ESCALATED = "escalated"
     EVIDENCE = "evidence"
     CLEARED = "cleared"
+    CANARY = "canary"
 
 
 class SignalRecord(Record, frozen=True, kw_only=True, tag="signal"):
@@ -128,6 +132,7 @@ class SignalRecord(Record, frozen=True, kw_only=True, tag="signal"):
         family: `fire`, `gas`, ...: what may be merged with what.
         count: observations that counted as evidence since the last record of this signal.
         reporters: ids of persons or posts that reported it.
+        response: how far the answer to an alarm has come; `general_by_ms`: here it is general by itself.
         reasons: why, as codes (`MIN_HITS`, `SECOND_DEVICE`, `VERIFY_EXPIRED`, `CONFIRMED`, `SINGLE_OK`, ...).
     """
 
@@ -154,6 +159,8 @@ class SignalRecord(Record, frozen=True, kw_only=True, tag="signal"):
     reasons: tuple[str, ...] = ()
     timeline: Timeline = Timeline()
     reporters: tuple[str, ...] = ()
+    response: Response | None = None
+    general_by_ms: int | None = None
 
 
 class DecisionRecord(Record, frozen=True, kw_only=True, tag="decision"):
@@ -186,7 +193,7 @@ class Outcome(enum.StrEnum):
     RECORDED = "recorded"
 
 
-class HistoryItem(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class HistoryItem(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One observation that was not a duplicate, and the decision on it."""
 
     origin: Origin

@@ -28,10 +28,10 @@ from stream.records import (
     SignalKind,
     SignalRecord,
     VerdictRecord,
-    decode_history,
     decode_incidents,
     decode_obs,
     encode,
+    history_items,
 )
 from stream.zones.machine import ZoneMachine
 from stream.zones.rules import Rules
@@ -149,7 +149,7 @@ class _Side:
                 assert isinstance(signal, SignalRecord)
                 self._hear(signal)
             elif output.topic == "history":
-                items += decode_history(output.value or b"").items
+                items += history_items(output.value or b"")
         return items
 
     def end(self, zone: str, signal_id: str, at_ms: int) -> None:
@@ -263,7 +263,7 @@ class _History:
         self._items = (
             item
             for record in recorded.records("history", partition)
-            for item in decode_history(record.value or b"").items
+            for item in history_items(record.value or b"")
         )
         self._next: HistoryItem | None = next(self._items, None)
         self._place: tuple[int, int] = (-1, -1)

@@ -22,7 +22,7 @@ from litestar.status_codes import (
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from alerts.admission import StaleError
-from alerts.web import officer, seat
+from alerts.web import officer, reports, seat
 from alerts.web.center import Center, TheCenter
 from alerts.web.logins import guard, home
 from alerts.web.pages import STATIC, VENDOR
@@ -54,7 +54,7 @@ def make_app(center: Center) -> ASGIApp:
 def make_litestar(center: Center) -> Litestar:
     """Return the application without the headers."""
     return Litestar(
-        route_handlers=[login, seat.router, officer.router, *_files()],
+        route_handlers=[login, seat.router, officer.router, reports.router, *_files()],
         guards=[guard],
         dependencies={"center": Provide(lambda: center, sync_to_thread=False)},
         exception_handlers={GridwardenError: _answer_error, HTTPException: _answer_http_error},

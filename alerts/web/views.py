@@ -10,7 +10,7 @@ from alerts.dispatcher import Health
 from alerts.escalation import Plan
 from alerts.names import Names
 from alerts.words import REASONS, Words
-from models.messages import DecisionKind, Priority, Stage, Timeline
+from models.messages import DecisionKind, Priority, Response, Stage, Timeline
 
 
 class View(Struct, frozen=True, kw_only=True):
@@ -99,6 +99,8 @@ class CaseView(View, frozen=True, kw_only=True):
     merged_into: str | None
     priority: Priority
     stage: Stage
+    response: Response | None
+    general_by_ms: int | None
     category: str
     category_name: Text
     label: str
@@ -209,6 +211,8 @@ def case_view(case: Case, book: Casebook, names: Names, plan: Plan) -> CaseView:
         merged_into=case.merged_into,
         priority=incident.priority,
         stage=incident.stage,
+        response=incident.response,
+        general_by_ms=incident.general_by_ms,
         category=incident.category,
         category_name=text(names.category(incident.category, incident.label)),
         label=incident.label,

@@ -76,6 +76,7 @@ class Category(Record, frozen=True, kw_only=True):
         basis: the rule that gives the unit this duty.
         limit: the handling limit of the list; None: the clock `handling` of the priority.
         evidence: pictures without which it is not closed.
+        neighbours_m: how far around the owners of cells and nodes are told of a general alarm; None: they are not.
         settle_roles: roles that may settle it on the spot, as far as the authority table lets them.
         qualifications: who leads must have all of these.
         filing: what must be so for it to be filed, as the list says.
@@ -97,6 +98,7 @@ class Category(Record, frozen=True, kw_only=True):
     cap: Cap | None = None
     limit: TimeLimit | None = None
     evidence: tuple[Phase, ...] = (Phase.BEFORE, Phase.AFTER)
+    neighbours_m: Annotated[float, Meta(gt=0, le=150)] | None = None
     settle_roles: tuple[Role, ...] = ()
     qualifications: tuple[Text, ...] = ()
     filing: Text | None = None

@@ -9,16 +9,16 @@ from __future__ import annotations
 import zoneinfo
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
 
 from models.calendar import Calendar
-from models.content import Content, Record, convert, duplicates, read_toml
+from models.content import Content, Record, Text, convert, duplicates, read_toml
 from models.errors import ConfigError, Problem
 from models.places import DeviceKind, Places
-from models.thresholds.overrides import Bound, Hits, Override, Seconds, Values
+from models.thresholds.overrides import Bound, Devices, Hits, Override, Seconds, Values
 
 __all__ = [
     "Bound",
@@ -26,6 +26,7 @@ __all__ = [
     "LabelRule",
     "Override",
     "PropertyRule",
+    "Staged",
     "Supervision",
     "Thresholds",
     "Values",
@@ -37,6 +38,10 @@ DEFAULT = Path(__file__).parent.parent / "data" / "thresholds.toml"
 """The thresholds that ship, and that `gridwarden city` copies."""
 
 Score = Annotated[float, Meta(ge=0, le=1)]
+NEVER_STAGED: Final = frozenset({"gas", "co"})
+"""Families of which every alarm is general at once: nobody is sent to look into gas."""
+MAX_STAGED_MS: Final = 360_000
+"""No alarm is held back for longer (six minutes, as the British code has it)."""
 
 
 class LabelRule(Record, frozen=True, kw_only=True):
@@ -89,17 +94,35 @@ class Supervision(Record, frozen=True, kw_only=True):
     battery_alone_s: Annotated[float, Meta(gt=0, le=604_800)] = 7_200.0
 
 
+class Staged(Record, frozen=True, kw_only=True):
+    """How long an alarm of one source alone may be looked into before everybody around is told (S6 to S8).
+
+    Attributes:
+        families: of events that may be looked into at all: never gas or CO.
+        ack_s: the command seat acknowledges within this, or the alarm is general.
+        choose_s: one that is acknowledged is general so long after the alarm, if nobody chose to look into it.
+        investigate_s: the limit of looking into it; `MAX_STAGED_MS` after the alarm it is general whatever is set.
+    """
+
+    families: tuple[Text, ...] = ("fire",)
+    ack_s: Annotated[float, Meta(gt=0, le=60)] = 15.0
+    choose_s: Annotated[float, Meta(gt=0, le=60)] = 60.0
+    investigate_s: Annotated[float, Meta(gt=0, le=360)] = 180.0
+
+
 class Thresholds(Content, frozen=True, kw_only=True):
     """All thresholds of a tenant.
 
     Attributes:
         min_hits: hits of one track or device within
         window_s: make a pre-alarm.
-        confirm_s: a second independent device within this confirms it.
-        verify_s: without an answer for so long a pre-alarm becomes an alarm: it fails safe.
+        confirm_s: a second independent device within this confirms it;
+        confirm_devices: or so many in all, where more than two must agree. 1: a device at alarm level needs no other.
+        verify_s: without an answer for so long a pre-alarm becomes an alarm: it fails safe, if the alarm is P1 or P2.
         clear_s: below the clear threshold for so long, a pre-alarm ends.
         hysteresis: the clear threshold is this share below `hint`.
         single_ok: kinds of device of which one alone is an alarm.
+        staged: how long an alarm of one source alone may be looked into.
         supervision: how long a device may be silent.
         time_zone: IANA name, in which hours and days of `overrides` are meant.
         calendar: which days are worked.
@@ -112,10 +135,12 @@ class Thresholds(Content, frozen=True, kw_only=True):
     min_hits: Hits = 3
     window_s: Seconds = 10.0
     confirm_s: Seconds = 60.0
+    confirm_devices: Devices = 2
     verify_s: Seconds = 90.0
     clear_s: Seconds = 120.0
     hysteresis: Annotated[float, Meta(ge=0, lt=1)] = 0.1
     single_ok: tuple[DeviceKind, ...] = (DeviceKind.GAS, DeviceKind.CO, DeviceKind.BUTTON)
+    staged: Staged = Staged()
     supervision: Supervision = Supervision()
     time_zone: str = "Asia/Shanghai"
     calendar: Calendar = Calendar()
@@ -153,7 +178,8 @@ class Thresholds(Content, frozen=True, kw_only=True):
         """Give the values of a rule, those of the file where it is silent; None without scores."""
         if rule.hint is None or rule.alarm is None:
             return None
-        return Values(rule.hint, rule.alarm, rule.min_hits or self.min_hits, rule.window_s or self.window_s)
+        hits, window_s = rule.min_hits or self.min_hits, rule.window_s or self.window_s
+        return Values(rule.hint, rule.alarm, hits, window_s, self.confirm_devices)
 
     def clear_below(self, hint: float) -> float:
         """Give the value below which a signal counts as gone."""
@@ -213,6 +239,8 @@ def _override_problems(thresholds: Thresholds, file: Path) -> Iterator[Problem]:
             )
     for index, name in duplicates(override.name for override in thresholds.overrides):
         yield Problem(file, f"overrides[{index}].name", f"{name!r} is there twice", "rename one of them")
+    for family in NEVER_STAGED.intersection(thresholds.staged.families):
+        yield Problem(file, "staged.families", f"an alarm of {family!r} is never held back", "leave it out")
     for label in thresholds.bounds.keys() - known:
         yield Problem(file, f"bounds.{label}", f"no rule for {label!r}", remedy)
     try:
@@ -234,3 +262,8 @@ def place_problems(thresholds: Thresholds, places: Places, *, file: Path) -> Ite
                 if one not in known:
                     what = f"no {kind.removesuffix('s')} {one!r} in places.geojson"
                     yield Problem(file, f"overrides[{index}].{kind}", what, "correct the id")
+        for zone in override.zones:
+            watching = len(places.devices_by_zone.get(zone, ()))
+            if (override.confirm_devices or 0) > max(watching, 2):
+                what = f"{override.confirm_devices} devices must agree, and {zone!r} has {watching}"
+                yield Problem(file, f"overrides[{index}].confirm_devices", what, "ask for fewer, or mount more")

@@ -17,6 +17,7 @@ from models.messages import Id
 
 Hits = Annotated[int, Meta(ge=1, le=10_000)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Devices = Annotated[int, Meta(ge=1, le=16)]
 
 
 class Bound(Record, frozen=True, kw_only=True):
@@ -31,6 +32,7 @@ class Bound(Record, frozen=True, kw_only=True):
     alarm: tuple[float, float] | None = None
     min_hits: tuple[Hits, Hits] | None = None
     window_s: tuple[Seconds, Seconds] | None = None
+    confirm_devices: tuple[Devices, Devices] | None = None
 
 
 class Override(Record, frozen=True, kw_only=True):
@@ -60,6 +62,7 @@ class Override(Record, frozen=True, kw_only=True):
     alarm: float | None = None
     min_hits: Hits | None = None
     window_s: Seconds | None = None
+    confirm_devices: Devices | None = None
 
     @property
     def is_timed(self) -> bool:
@@ -97,6 +100,7 @@ class Values(NamedTuple):
     alarm: float
     min_hits: int
     window_s: float
+    confirm_devices: int = 2
 
     def under(self, override: Override) -> Values:
         """Give the same with what an override says instead."""
@@ -105,6 +109,7 @@ class Values(NamedTuple):
             self.alarm if override.alarm is None else override.alarm,
             override.min_hits or self.min_hits,
             override.window_s or self.window_s,
+            override.confirm_devices or self.confirm_devices,
         )
 
     def mistakes(self, bound: Bound | None, highest: float | None) -> Iterable[tuple[str, str, str]]:

@@ -9,12 +9,13 @@ from msgspec.structs import replace
 
 from models.catalogue import Catalogue, Category
 from models.geo import PointE7, distance_m, point_e7, to_degrees
-from models.messages import Incident, Position, Stage, Timeline
+from models.messages import Incident, Position, Response, Stage, Timeline
 from stream.desk.row import Case, Member
 from stream.records import SignalKind, SignalRecord
 from stream.world import World
 
 MAX_PICTURES: Final = 16
+_ANSWERED: Final = frozenset({Response.ACKNOWLEDGED, Response.INVESTIGATING, Response.GENERAL})
 URGENCY: Final = (Stage.RESTORED, Stage.PRE_ALARM, Stage.ALARM)
 
 
@@ -39,6 +40,9 @@ def first_incident(signal: SignalRecord, category: Category, clock_ms: int) -> I
         evidence_ids=signal.evidence_ids[:MAX_PICTURES],
         late=signal.late,
         timeline=_timeline(signal),
+        reporters=signal.reporters,
+        response=signal.response,
+        general_by_ms=signal.general_by_ms,
     )
 
 
@@ -53,6 +57,9 @@ def member(signal: SignalRecord, before: Member | None = None) -> Member:
         sources=tuple(sorted({*signal.sources, *(before.sources if before else ())})),
         last_event_ms=max(signal.event_ms, before.last_event_ms if before else signal.event_ms),
         is_active=signal.kind is not SignalKind.CLEARED,
+        reporters=tuple(sorted({*signal.reporters, *(before.reporters if before else ())})),
+        response=signal.response,
+        general_by_ms=signal.general_by_ms,
     )
 
 
@@ -96,8 +103,28 @@ def counted(case: Case, clock_ms: int) -> Incident:
         count=case.count,
         confidence=case.confidence,
         sources=case.sources,
+        reporters=reporters_of(case.members.values()),
         updated_at_ms=clock_ms,
     )
+
+
+def reporters_of(members: Iterable[Member]) -> tuple[str, ...]:
+    """Return who reported any of the signals."""
+    return tuple(sorted({reporter for member in members for reporter in member.reporters}))
+
+
+def answer_of(members: Iterable[Member], before: Response | None = None) -> tuple[Response | None, int | None]:
+    """Return how far the answer to an incident's alarm has come, and when it is general by itself.
+
+    Two signals need no second look (S8), whatever each zone still waits for; and what was general stays so.
+    """
+    active = [member for member in members if member.is_active]
+    alarms = [member for member in active if member.response]
+    others = [member for member in active if not member.response and not member.raised.late]
+    is_general = before is Response.GENERAL or any(member.response is Response.GENERAL for member in alarms)
+    if is_general or len(alarms) > 1 or (alarms and others):
+        return Response.GENERAL, None
+    return (alarms[0].response, alarms[0].general_by_ms) if alarms else (None, None)
 
 
 def turned(case: Case, signal: SignalRecord, world: World, clock_ms: int) -> Incident:
@@ -115,6 +142,7 @@ def turned(case: Case, signal: SignalRecord, world: World, clock_ms: int) -> Inc
         priority = case.corrected[1] if case.corrected else min(priority, now.priority_at(stage))
     pictures = tuple(dict.fromkeys((*incident.evidence_ids, *signal.evidence_ids)))[:MAX_PICTURES]
     is_alias = signal.signal_id not in (incident.incident_id, *incident.aliases)
+    response, general_by_ms = answer_of(case.members.values(), incident.response)
     return replace(
         counted(case, clock_ms),
         stage=stage,
@@ -124,6 +152,8 @@ def turned(case: Case, signal: SignalRecord, world: World, clock_ms: int) -> Inc
         aliases=(*incident.aliases, signal.signal_id) if is_alias else incident.aliases,
         late=incident.late and signal.late,
         timeline=timeline,
+        response=response,
+        general_by_ms=general_by_ms,
     )
 
 
@@ -137,18 +167,25 @@ def changes(before: Incident, after: Incident, signal: SignalRecord) -> tuple[st
         "CLEARED": signal.kind is SignalKind.CLEARED,
         "EVIDENCE": after.evidence_ids != before.evidence_ids,
         "FRESH": before.late and not after.late,
+        "REPORTED": after.reporters != before.reporters,
     }
-    return tuple(name for name, is_so in worth.items() if is_so)
+    answered = (after.response.name,) if after.response in _ANSWERED and after.response is not before.response else ()
+    return (*(name for name, is_so in worth.items() if is_so), *answered)
 
 
 def needs_new_chain(before: Incident, after: Incident) -> bool:
     """Whether others may have to be told than before."""
-    return (before.priority, before.category, before.late) != (after.priority, after.category, after.late)
+    now, then = (
+        (one.priority, one.category, one.late, one.reporters, one.response is Response.GENERAL)
+        for one in (after, before)
+    )
+    return now != then
 
 
 def is_weighty(before: Incident, after: Incident) -> bool:
     """Whether a person who decided before would have to decide again."""
-    return (before.stage, before.priority, before.aliases) != (after.stage, after.priority, after.aliases)
+    then, now = ((one.stage, one.priority, one.aliases, one.response is Response.GENERAL) for one in (before, after))
+    return then != now
 
 
 def _timeline(signal: SignalRecord) -> Timeline:

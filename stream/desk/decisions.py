@@ -7,18 +7,17 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from models.catalogue import Category
-from models.messages import Candidate, Decision, DispatchOrder, Incident, OrderStep
-from stream.desk.cases import MAX_PICTURES, URGENCY, counted, first_incident
-from stream.desk.orders import matched_order, next_order
+from models.messages import Candidate, Decision, DispatchOrder, Incident, OrderStep, Response
+from stream.desk.cases import MAX_PICTURES, URGENCY, answer_of, counted, first_incident, reporters_of
+from stream.desk.orders import Moment, matched_order, next_order
 from stream.desk.row import Case, Member
-from stream.world import World
 
 
 class RefusedError(Exception):
     """A decision that cannot be carried out; its text is the code that is counted."""
 
 
-def merged(case: Case, other: Case, world: World, clock_ms: int) -> Case:
+def merged(case: Case, other: Case, now: Moment) -> Case:
     """Return `case` with all of `other` in it: the more urgent stage, category and priority of the two.
 
     The revision is above both, so that whoever knew either sees that it is newer.
@@ -36,9 +35,13 @@ def merged(case: Case, other: Case, world: World, clock_ms: int) -> Case:
         last_event_ms=max(case.last_event_ms, other.last_event_ms),
         corrected=other.corrected if is_worse else case.corrected,
     )
+    before = Response.GENERAL if Response.GENERAL in (one.response, two.response) else None
+    response, general_by_ms = answer_of(case.members.values(), before)
     incident = replace(
-        counted(case, clock_ms),
+        counted(case, now.clock_ms),
         stage=worse.stage,
+        response=response,
+        general_by_ms=general_by_ms,
         category=worse.category,
         priority=min(one.priority, two.priority),
         aliases=tuple(dict.fromkeys((*one.aliases, two.incident_id, *two.aliases))),
@@ -46,10 +49,10 @@ def merged(case: Case, other: Case, world: World, clock_ms: int) -> Case:
         late=one.late and two.late,
     )
     revision = max(case.order.revision, other.order.revision) + 1
-    return _ordered(case, incident, revision, ("MERGED",), world)
+    return _ordered(case, incident, revision, ("MERGED",), now)
 
 
-def split(case: Case, decision: Decision, world: World, clock_ms: int) -> tuple[Case, Case]:
+def split(case: Case, decision: Decision, now: Moment) -> tuple[Case, Case]:
     """Return what stays of `case`, and the incident that its signals make which the decision names.
 
     Raises:
@@ -66,10 +69,10 @@ def split(case: Case, decision: Decision, world: World, clock_ms: int) -> tuple[
     revision = case.order.revision + 1
     rest = _of_members(case, left)
     aliases = tuple(alias for alias in incident.aliases if alias not in named)
-    stays = replace(counted(rest, clock_ms), aliases=aliases)
+    stays = replace(counted(rest, now.clock_ms), aliases=aliases)
     return (
-        _ordered(rest, stays, revision, ("SPLIT",), world),
-        _ordered(*_anew(case, off, world, clock_ms), revision, ("SPLIT", "OPENED"), world),
+        _ordered(rest, stays, revision, ("SPLIT",), now),
+        _ordered(*_anew(case, off, now), revision, ("SPLIT", "OPENED"), now),
     )
 
 
@@ -85,49 +88,58 @@ def _of_members(case: Case, members: dict[str, Member]) -> Case:
     )
 
 
-def _anew(case: Case, members: dict[str, Member], world: World, clock_ms: int) -> tuple[Case, Incident]:
+def _anew(case: Case, members: dict[str, Member], now: Moment) -> tuple[Case, Incident]:
     """Return a case of its own made of `members`, named after the first, and its incident."""
     first = next(iter(members.values()))
     worst = max(members.values(), key=lambda member: URGENCY.index(member.stage))
-    category = world.category(worst.raised.category, worst.raised.family)
+    category = now.world.category(worst.raised.category, worst.raised.family)
     incident = replace(
-        first_incident(first.raised, category, clock_ms),
+        first_incident(first.raised, category, now.clock_ms),
         stage=worst.stage,
         priority=category.priority_at(worst.stage),
         aliases=tuple(list(members)[1:]),
     )
     made = replace(_of_members(case, members), corrected=None)
-    return made, replace(incident, count=made.count, confidence=made.confidence, sources=made.sources)
+    response, general_by_ms = answer_of(members.values())
+    return made, replace(
+        incident,
+        count=made.count,
+        confidence=made.confidence,
+        sources=made.sources,
+        reporters=reporters_of(members.values()),
+        response=response,
+        general_by_ms=general_by_ms,
+    )
 
 
 def _sources(members: Iterable[Member]) -> tuple[str, ...]:
     return tuple(sorted({source for member in members for source in member.sources}))
 
 
-def corrected(case: Case, decision: Decision, world: World, clock_ms: int) -> Case:
+def corrected(case: Case, decision: Decision, now: Moment) -> Case:
     """Return `case` as what a person says it is: burning rubbish, a barbecue or dust, and not nothing.
 
     Raises:
         RefusedError: no such category.
     """
-    category = world.catalogue.category_by_key.get(decision.category or case.order.incident.category)
+    category = now.world.catalogue.category_by_key.get(decision.category or case.order.incident.category)
     if category is None:
         raise RefusedError("UNKNOWN_CATEGORY")
-    incident = counted(case, clock_ms)
+    incident = counted(case, now.clock_ms)
     priority = decision.priority or category.priority_at(incident.stage)
     was = f"WAS_{incident.category}_{incident.priority}"
     incident = replace(incident, category=category.key, priority=priority)
     case = replace(case, corrected=(category.key, priority))
-    return _ordered(case, incident, case.order.revision + 1, ("CORRECTED", was), world, category)
+    return _ordered(case, incident, case.order.revision + 1, ("CORRECTED", was), now, category)
 
 
-def assigned(case: Case, decision: Decision, world: World, clock_ms: int) -> Case:
+def assigned(case: Case, decision: Decision, now: Moment) -> Case:
     """Return `case` led by the post that a person names; its people on duty are asked first.
 
     Raises:
         RefusedError: no such post, or nobody is on duty there.
     """
-    post = next((post for post in world.people.posts if post.id == decision.post), None)
+    post = next((post for post in now.world.people.posts if post.id == decision.post), None)
     if post is None:
         raise RefusedError("UNKNOWN_POST")
     on_duty = [
@@ -138,11 +150,11 @@ def assigned(case: Case, decision: Decision, world: World, clock_ms: int) -> Cas
             duty_until_ms=duty.until_ms,
             reasons=("ASSIGNED",),
         )
-        for duty in world.people.duties(post.id, clock_ms)
+        for duty in now.world.people.duties(post.id, now.clock_ms)
     ]
     if not on_duty:
         raise RefusedError("NOBODY_ON_DUTY")
-    order = next_order(case.order, counted(case, clock_ms), ("ASSIGNED",))
+    order = next_order(case.order, counted(case, now.clock_ms), ("ASSIGNED",))
     order = replace(order, lead_unit=post.unit, lead_post=post.id, steps=_first(order, on_duty))
     return replace(case, order=order, weighty_revision=order.revision)
 
@@ -162,9 +174,9 @@ def _ordered(
     incident: Incident,
     revision: int,
     reasons: tuple[str, ...],
-    world: World,
+    now: Moment,
     category: Category | None = None,
 ) -> Case:
-    category = category or world.category(incident.category, incident.family)
-    order = matched_order(incident, category, revision, reasons, world)
+    category = category or now.world.category(incident.category, incident.family)
+    order = matched_order(incident, category, revision, reasons, now)
     return replace(case, order=order, weighty_revision=revision, tell_by_ms=None)

@@ -6,12 +6,12 @@ first signal in log order. What people decide comes back in the same log, so a r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Final, Literal, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from models.messages import Decision, DecisionKind, Incident, Stage
+from models.messages import HELD, Decision, DecisionKind, Incident, Load, Response, Stage
 from models.seqset import SeqSet
 from stream.desk.cases import (
     changes,
@@ -27,17 +27,19 @@ from stream.desk.cases import (
 )
 from stream.desk.decisions import RefusedError, assigned, corrected, merged, split
 from stream.desk.index import Deadlines, PlaceIndex
-from stream.desk.orders import matched_order, next_order
-from stream.desk.row import META, Case, CaseRow, Meta, MetaRow, read_rows
+from stream.desk.orders import Moment, canary_order, matched_order, next_order
+from stream.desk.row import META, Case, CaseRow, Member, Meta, MetaRow, read_rows
 from stream.inforce import InForce
 from stream.records import (
     ControlRecord,
     DecisionRecord,
     IncidentsLog,
+    LoadRecord,
     OrderRecord,
     SignalKind,
     SignalRecord,
     TickRecord,
+    Verdict,
     VerdictRecord,
 )
 from stream.world import World
@@ -50,6 +52,15 @@ ENDING: Final = {
     DecisionKind.CANCEL: "CANCELLED",
 }
 """Decisions that end something: they count only if made in view of the newest turn."""
+
+
+ANSWERS: Final[Mapping[DecisionKind, tuple[Verdict, Callable[[Member], bool]]]] = {
+    DecisionKind.CONFIRM: ("confirm", lambda one: one.stage is Stage.PRE_ALARM or one.response in HELD),
+    DecisionKind.CLEAR: ("clear", lambda one: one.stage is Stage.PRE_ALARM),
+    DecisionKind.ACKNOWLEDGE: ("acknowledge", lambda one: one.response is Response.AWAITED),
+    DecisionKind.INVESTIGATE: ("investigate", lambda one: one.response in HELD),
+}
+"""What the zones are told of a decision, and of which signals."""
 
 
 class Applied(NamedTuple):
@@ -195,33 +206,40 @@ class _Turn:
         if isinstance(record, TickRecord):
             self._tick()
             return None
+        if isinstance(record, LoadRecord):
+            self._weigh(record.loads)
+            return None
         assert world is not None
+        now = Moment(world, self.meta.clock_ms, self.meta.loads)
         if isinstance(record, SignalRecord):
-            return self._hear(record, world)
-        return self._decide(record, world)
+            return self._hear(record, now)
+        return self._decide(record, now)
 
     # --- signals ---------------------------------------------------------------------------------------------------
 
-    def _hear(self, signal: SignalRecord, world: World) -> str | None:
+    def _hear(self, signal: SignalRecord, now: Moment) -> str | None:
         heard, partition = (signal.origin.offset, signal.origin.n), str(signal.origin.partition)
         if heard <= self.meta.heard.get(partition, (-1, -1)):
             return "DUPLICATE"
         self.meta.heard[partition] = heard
-        if case := self.desk.case_of(signal.signal_id):
-            self._extend(case, signal, world)
+        if signal.kind is SignalKind.CANARY:
+            self.orders.append(OrderRecord(at_ms=self.at_ms, order=canary_order(signal, now.world, self.meta.clock_ms)))
+        elif case := self.desk.case_of(signal.signal_id):
+            self._extend(case, signal, now)
         elif signal.kind is not SignalKind.RAISED:
             return "UNKNOWN_SIGNAL"
-        elif case := near(self.desk.around(signal, world.catalogue.merge_m), signal, world.catalogue):
-            self._extend(case, signal, world)
+        elif case := near(self.desk.around(signal, now.world.catalogue.merge_m), signal, now.world.catalogue):
+            self._extend(case, signal, now)
         else:
-            self._open(signal, world)
+            self._open(signal, now)
         return None
 
-    def _open(self, signal: SignalRecord, world: World) -> None:
-        category = world.category(signal.category, signal.family)
-        incident = first_incident(signal, category, self.meta.clock_ms)
+    def _open(self, signal: SignalRecord, now: Moment) -> None:
+        category = now.world.category(signal.category, signal.family)
+        incident = first_incident(signal, category, now.clock_ms)
+        answered = ("GENERAL",) if incident.response is Response.GENERAL else ()
         case = Case(
-            order=matched_order(incident, category, 1, ("OPENED",), world),
+            order=matched_order(incident, category, 1, ("OPENED", *answered), now),
             count=incident.count,
             confidence=incident.confidence,
             sources=incident.sources,
@@ -232,22 +250,37 @@ class _Turn:
         )
         self._tell(case)
 
-    def _extend(self, case: Case, signal: SignalRecord, world: World) -> None:
+    def _extend(self, case: Case, signal: SignalRecord, now: Moment) -> None:
         """Put a signal's word into its incident, and tell it: at once if it changes anything but the count."""
         case = joined(case, signal)
-        before, after = case.order.incident, turned(case, signal, world, self.meta.clock_ms)
+        before, after = case.order.incident, turned(case, signal, now.world, now.clock_ms)
         reasons = changes(before, after, signal)
         if not reasons:
             self._count(case)
             return
         revision = case.order.revision + 1
         if needs_new_chain(before, after):
-            category = world.category(after.category, after.family)
-            order = matched_order(after, category, revision, reasons, world)
+            category = now.world.category(after.category, after.family)
+            order = matched_order(after, category, revision, reasons, now)
         else:
             order = next_order(case.order, after, reasons)
         weighty_revision = revision if is_weighty(before, after) else case.weighty_revision
         self._tell(replace(case, order=order, weighty_revision=weighty_revision))
+
+    # --- loads -----------------------------------------------------------------------------------------------------
+
+    def _weigh(self, loads: Iterable[Load]) -> None:
+        """Keep the newest word of each person, and none of who has nothing: there may be a hundred thousand."""
+        kept = dict(self.meta.loads)
+        for load in loads:
+            held = kept.get(load.person)
+            if held is not None and held.at_ms > load.at_ms:
+                continue
+            kept.pop(load.person, None)
+            if any(load.open.values()):
+                # A clock that runs ahead must not keep a word fresh for ever.
+                kept[load.person] = replace(load, at_ms=min(load.at_ms, self.at_ms))
+        self.meta.loads = kept
 
     # --- telling ---------------------------------------------------------------------------------------------------
 
@@ -274,7 +307,7 @@ class _Turn:
 
     # --- decisions -------------------------------------------------------------------------------------------------
 
-    def _decide(self, record: DecisionRecord, world: World) -> str | None:
+    def _decide(self, record: DecisionRecord, now: Moment) -> str | None:
         decision = record.decision
         if not self.meta.decided.setdefault(decision.outbox_id, SeqSet()).add(decision.seq):
             return "DUPLICATE"
@@ -286,47 +319,51 @@ class _Turn:
             self._tell_again(case, "STALE_DECISION")
             return "STALE"
         try:
-            return self._do(decision, case, world)
+            return self._do(decision, case, now)
         except RefusedError as refusal:
             # Whoever decided is shown what stands, and why it still does.
             self._tell_again(case, f"REFUSED_{refusal}")
             return str(refusal)
 
-    def _do(self, decision: Decision, case: Case, world: World) -> str | None:
+    def _do(self, decision: Decision, case: Case, now: Moment) -> str | None:
         match decision.kind:
-            case DecisionKind.CONFIRM:
-                return self._say("confirm", case, Stage.PRE_ALARM)
-            case DecisionKind.CLEAR:
-                return self._say("clear", case, Stage.PRE_ALARM)
+            case DecisionKind.CONFIRM | DecisionKind.CLEAR | DecisionKind.ACKNOWLEDGE | DecisionKind.INVESTIGATE:
+                return self._answer(decision.kind, case)
             case DecisionKind.CLOSE | DecisionKind.CANCEL:
                 self._end(case, ENDING[decision.kind])
             case DecisionKind.REMATCH:
-                self._rematch(case, world)
+                self._rematch(case, now)
             case DecisionKind.MERGE:
-                self._merge(case, decision, world)
+                self._merge(case, decision, now)
             case DecisionKind.SPLIT:
-                for part in split(case, decision, world, self.meta.clock_ms):
+                for part in split(case, decision, now):
                     self._tell(part)
             case DecisionKind.CORRECT:
-                self._tell(corrected(case, decision, world, self.meta.clock_ms))
+                self._tell(corrected(case, decision, now))
             case DecisionKind.ASSIGN:
-                self._tell(assigned(case, decision, world, self.meta.clock_ms))
-            case DecisionKind.ACKNOWLEDGE:
-                pass  # it stops clocks of `alerts`, and nothing here
+                self._tell(assigned(case, decision, now))
             case DecisionKind.REOPEN:
                 return "STILL_OPEN"  # a closed case is opened again in `alerts`: here it has no row any more
         return None
 
-    def _merge(self, case: Case, decision: Decision, world: World) -> None:
+    def _answer(self, kind: DecisionKind, case: Case) -> str | None:
+        """Pass on to the zones what the seat says of a pre-alarm, or of an alarm that is held back."""
+        if kind is DecisionKind.INVESTIGATE and case.order.incident.response not in HELD - {Response.INVESTIGATING}:
+            raise RefusedError("NOT_HELD_BACK")
+        nothing = self._say(*ANSWERS[kind], case)
+        # An acknowledgement stops clocks of `alerts` as well: it is never about nothing.
+        return None if kind is DecisionKind.ACKNOWLEDGE else nothing
+
+    def _merge(self, case: Case, decision: Decision, now: Moment) -> None:
         into = self.desk.case(decision.into or "")
         if into is None or into is case:
             raise RefusedError("UNKNOWN_TARGET")
         self.changed[case.order.incident.incident_id] = None
-        self._tell(merged(into, case, world, self.meta.clock_ms))
+        self._tell(merged(into, case, now))
 
-    def _say(self, verdict: Literal["confirm", "clear", "close"], case: Case, *stages: Stage) -> str | None:
-        """Send a verdict to the zones of an incident's signals, as far as they are at one of `stages`."""
-        concerned = [(i, m) for i, m in sorted(case.members.items()) if m.is_active and m.stage in stages]
+    def _say(self, verdict: Verdict, is_meant: Callable[[Member], bool], case: Case) -> str | None:
+        """Send a verdict to the zones of those of an incident's signals that are meant."""
+        concerned = [(i, m) for i, m in sorted(case.members.items()) if m.is_active and is_meant(m)]
         for n, (signal_id, one) in enumerate(concerned):
             self.verdicts.append(
                 VerdictRecord(
@@ -341,13 +378,13 @@ class _Turn:
         return None if concerned else "NOTHING_TO_DECIDE"
 
     def _end(self, case: Case, reason: str) -> None:
-        self._say("close", case, Stage.PRE_ALARM, Stage.ALARM)
+        self._say("close", lambda one: one.stage is not Stage.RESTORED, case)
         incident = replace(counted(case, self.meta.clock_ms), stage=Stage.RESTORED)
         self._tell(replace(case, order=next_order(case.order, incident, (reason,))))
         self.changed[incident.incident_id] = None
 
-    def _rematch(self, case: Case, world: World) -> None:
-        incident = counted(case, self.meta.clock_ms)
-        category = world.category(incident.category, incident.family)
-        order = matched_order(incident, category, case.order.revision + 1, ("REMATCHED",), world)
+    def _rematch(self, case: Case, now: Moment) -> None:
+        incident = counted(case, now.clock_ms)
+        category = now.world.category(incident.category, incident.family)
+        order = matched_order(incident, category, case.order.revision + 1, ("REMATCHED",), now)
         self._tell(replace(case, order=order))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import msgspec
 from msgspec import Struct
@@ -17,7 +17,7 @@ from stream.desk.row import META, CaseRow, MetaRow
 from stream.ingest.dead import dead_letter, rule_failed
 from stream.log.append import new
 from stream.log.file import NewRecord
-from stream.records import ControlRecord, IncidentsLog, TickRecord, decode_incidents, encode
+from stream.records import ControlRecord, IncidentsLog, TickRecord, decode_incidents, encode, ordered
 from stream.runner import Row
 from stream.world import World
 
@@ -62,6 +62,13 @@ class DeskMachine:
         self._loaded: Desk | None = None
         self._ahead = -1
         self._is_ticking = False
+        self._is_ours = True
+
+    def own(self, partitions: Collection[int]) -> None:
+        """Forget everything; with partition 0 the desk is ours, as it is held."""
+        self._loaded = None
+        self._is_ours = 0 in partitions
+        self._is_ticking = False
 
     @property
     def desk(self) -> Desk:
@@ -95,7 +102,7 @@ class DeskMachine:
             log.exception("a rule failed on incidents/%s", offset)
             letter = dead_letter(f"incidents/{partition}/{offset}", value, rule_failed(exc), now_ms=now_ms)
             return [new("dead", 0, encode_message(letter), now_ms)]
-        return list(self._outputs(applied, now_ms))
+        return list(self._outputs(applied, offset, now_ms))
 
     def _decided(self, record: IncidentsLog, offset: int, world: World | None) -> Applied:
         if isinstance(record, TickRecord):
@@ -118,14 +125,17 @@ class DeskMachine:
 
     def ticks(self, now_ms: int) -> Iterator[NewRecord]:
         """Give a tick when a deadline is due, once until it has come round."""
+        if not self._is_ours:
+            return
         deadline_ms = self.desk.next_deadline_ms()
         if deadline_ms is not None and deadline_ms <= now_ms and not self._is_ticking:
             self._is_ticking = True
             yield new("incidents", 0, encode(TickRecord(at_ms=now_ms)), now_ms)
 
-    def _outputs(self, applied: Applied, now_ms: int) -> Iterator[NewRecord]:
-        for order in applied.orders:
+    def _outputs(self, applied: Applied, offset: int, now_ms: int) -> Iterator[NewRecord]:
+        for n, order in enumerate(applied.orders):
             yield new("orders", 0, encode(replace(order, at_ms=now_ms)), now_ms)
+            yield new("history", 0, encode(ordered(order.order, (offset, n), now_ms)), now_ms)
         for verdict in applied.verdicts:
             partition = self._partition_of_zone(verdict.zone)
             yield new("obs", partition, encode(replace(verdict, at_ms=now_ms)), now_ms)

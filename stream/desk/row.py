@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from models.messages import DispatchOrder, Priority, Stage
+from models.messages import DispatchOrder, Load, Priority, Response, Stage
 from models.seqset import SeqSet
 from stream.inforce import InForce
 from stream.records import SignalRecord
@@ -23,8 +23,9 @@ class Member(Struct, frozen=True, kw_only=True):
     Attributes:
         raised: its first word: of it an incident is made again when it is split off.
         heard: (offset, n) in `obs` of its last word that counted here.
-        count, confidence, sources: of its own evidence.
+        count, confidence, sources, reporters: of its own evidence.
         is_active: it was neither cleared nor closed.
+        response, general_by_ms: how far the answer to its alarm has come, and when it is general by itself.
     """
 
     raised: SignalRecord
@@ -35,6 +36,9 @@ class Member(Struct, frozen=True, kw_only=True):
     sources: tuple[str, ...]
     last_event_ms: int
     is_active: bool = True
+    reporters: tuple[str, ...] = ()
+    response: Response | None = None
+    general_by_ms: int | None = None
 
     @property
     def zone(self) -> str:
@@ -74,6 +78,7 @@ class Meta(Struct):
         clock_ms: highest `at_ms` so far.
         heard: highest (offset, n) of signals by partition of `obs`, as text: a signal that comes again is known by it.
         decided: seqs of decisions by outbox.
+        loads: newest word of each person who has open cases; never changed in place.
     """
 
     applied_offset: int = -1
@@ -81,6 +86,7 @@ class Meta(Struct):
     heard: dict[str, tuple[int, int]] = {}
     decided: dict[str, SeqSet] = {}
     in_force: InForce = field(default_factory=InForce)
+    loads: dict[str, Load] = {}
 
     def copy(self) -> Meta:
         """Return one that can be changed while this one stays."""

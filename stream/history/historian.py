@@ -19,7 +19,7 @@ from stream.records import HistoryLog, decode_history
 log = logging.getLogger(__name__)
 
 RETRY_S: Final = 1.0
-BATCH_EVENTS: Final = 200
+BATCH_EVENTS: Final = 32
 TRIM_S: Final = 3_600.0
 DAY_MS: Final = 86_400_000
 

@@ -5,7 +5,7 @@ Pure. The seal is believed, not the broker; the device's boot clock is believed,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,7 +14,17 @@ from msgspec.structs import replace
 from models import messages, topics
 from models.errors import MessageError, Reason
 from models.geo import PointE7, point_e7
-from models.messages import MAX_PAYLOAD_BYTES, Ack, Decision, Heartbeat, Load, Observation, ObservationBatch, Quality
+from models.messages import (
+    MAX_PAYLOAD_BYTES,
+    Ack,
+    Decision,
+    Heartbeat,
+    Load,
+    Observation,
+    ObservationBatch,
+    Quality,
+    Report,
+)
 from models.seal import Keyring
 from stream.ingest.foreign import Foreign
 from stream.ingest.registry import FIXED_RADIUS_M, Registry, Site
@@ -37,21 +47,34 @@ class Arrival:
     is_retained: bool = False
 
 
+class RetiredError(MessageError):
+    """A message of an outbox that is refused for ever: that of a card that was cloned, or of a device replaced."""
+
+    def __init__(self, device_id: str, outbox_id: str) -> None:
+        self.device_id, self.outbox_id = device_id, outbox_id
+        super().__init__(Reason.RETIRED_OUTBOX, f"outbox {outbox_id!r} of {device_id!r} was retired")
+
+
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """What is needed to judge an arrival."""
+    """What is needed to judge an arrival.
+
+    Attributes:
+        is_retired: whether an outbox is refused for ever.
+    """
 
     tenant: str
     keys: Keyring
     registry: Registry
     foreign: Foreign = field(default_factory=Foreign)
+    is_retired: Callable[[str], bool] = lambda _outbox: False
 
 
 Taken = list[Located] | Decision | Load | Ack | Heartbeat
 
 
 def take(arrival: Arrival, gate: Gate) -> Taken:
-    """Return what `arrival` says: observations or heartbeat of a device; decision, load or acknowledgement of `alerts`.
+    """Return what `arrival` says: observations or heartbeat of a device; decision, load, report or ack of `alerts`.
 
     Observations that carry a position of their own have no `areas` yet: see `locate_moving`.
 
@@ -84,7 +107,7 @@ def take(arrival: Arrival, gate: Gate) -> Taken:
         return messages.decode(_line_of(topics.ALERTS, arrival, gate), Ack)
     if at.what == "hb":
         return _heartbeat(at.who, arrival, gate)
-    return _observations(at.who, arrival, gate)
+    return _reports(arrival, gate) if at.who == topics.ALERTS else _observations(at.who, arrival, gate)
 
 
 def check_size(arrival: Arrival) -> None:
@@ -109,10 +132,27 @@ def _observations(device: str, arrival: Arrival, gate: Gate) -> list[Located]:
     if device not in gate.registry.sites:
         raise MessageError(Reason.UNKNOWN_DEVICE, f"{device!r} is no device of places.geojson")
     batch = messages.decode(_line_of(device, arrival, gate), ObservationBatch)
+    for device_id, outbox_id in {(seen.device_id, seen.outbox_id) for seen in batch.observations}:
+        if gate.is_retired(outbox_id):
+            raise RetiredError(device_id, outbox_id)
     return [
         _located(observation, _site_of(observation, device, gate.registry), batch, arrival)
         for observation in batch.observations
     ]
+
+
+def _reports(arrival: Arrival, gate: Gate) -> list[Located]:
+    """Return what people have reported to `alerts`, which vouches for them."""
+    batch = messages.decode(_line_of(topics.ALERTS, arrival, gate), ObservationBatch)
+    located = []
+    for one in batch.observations:
+        if one.device_id != topics.ALERTS or not isinstance(one.payload, Report):
+            raise MessageError(Reason.FOREIGN_DEVICE, f"{topics.ALERTS!r} speaks for {one.device_id!r}")
+        if one.position is None or one.reporter is None:
+            raise MessageError(Reason.WRONG_SHAPE, f"report {one.seq} names no position or no reporter")
+        site = gate.registry.site_of_report(point_e7(one.position.lon_deg, one.position.lat_deg))
+        located.append(_located(one, site, batch, arrival))
+    return located
 
 
 def _heartbeat(device: str, arrival: Arrival, gate: Gate) -> Heartbeat:

@@ -38,15 +38,19 @@ SAY_AGAIN_MS: Final = 3_600_000
 
 def foreign_of(config: Config, places: Places, process: str) -> Foreign:
     """Return all dialects that a config names; where Home Assistant is one, our own devices appear there."""
-    adapters = config.stream.adapters
-    greetings = [
+    dialects = [dialect_of(adapter) for adapter in config.stream.adapters]
+    return Foreign(dialects, process, greetings_of(config, places))
+
+
+def greetings_of(config: Config, places: Places) -> list[tuple[str, bytes]]:
+    """Return the retained messages by which our own devices appear in the world of another make."""
+    return [
         announcement(device, config.tenant, adapter.base or HOME_ASSISTANT)
-        for adapter in adapters
+        for adapter in config.stream.adapters
         if adapter.kind == "homeassistant"
         for device in places.devices
         if device.source is None
     ]
-    return Foreign([dialect_of(adapter) for adapter in adapters], process, greetings)
 
 
 def dialect_of(adapter: Adapter) -> Dialect:

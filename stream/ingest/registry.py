@@ -5,16 +5,24 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 
-from models.geo import PointE7
-from models.places import Places
+from models import topics
+from models.geo import PointE7, distance_m
+from models.places import DeviceKind, Places
+from stream.desk.index import PlaceIndex
 
 Locate = Callable[[Sequence[PointE7]], list[dict[str, str]]]
 """The area codes by layer of each of the points."""
 
 FIXED_RADIUS_M: Final = 15.0
 """How far a thing may be from the device that reports it, where the device does not say."""
+REACH_M: Final = 50.0
+"""A report from nearer than this to a device is about what that device watches: the radius within which we merge."""
+SQUARE: Final = 5_000
+"""Side, in 1e-7 degree, of the squares that are the zones of reports where nothing is watched: 55 m of latitude."""
+_SPEAKERS: Final = frozenset({DeviceKind.AGENT, DeviceKind.GATEWAY})
 
 
 def partition_of(street: str, partitions: int) -> int:
@@ -67,6 +75,7 @@ class Registry:
             )
             for device, area in zip(places.devices, areas, strict=True)
         }
+        self._detectors = [one.id for one in places.devices if one.zone and one.kind not in _SPEAKERS]
         self._by_source = {one.source: self.sites[one.id] for one in places.devices if one.source}
         self._partition_of_zone = {**(former or {}), **{site.zone: site.partition for site in self.sites.values()}}
         self._partitions = partitions
@@ -78,6 +87,24 @@ class Registry:
                 return site
             source = source.rpartition("/")[0]
         return None
+
+    def site_of_report(self, point: PointE7) -> Site:
+        """Return where a report belongs: to the zone that is watched there, else to a zone of its own place.
+
+        So a report and a camera confirm each other, and two reports of one place are two of one thing.
+        """
+        near = [(distance_m(point, self.sites[key].point), key) for key in self._watching.around("", point, REACH_M)]
+        away_m, key = min(near, default=(REACH_M, ""))
+        zone = self.sites[key].zone if away_m < REACH_M else f"@{point[0] // SQUARE},{point[1] // SQUARE}"
+        return Site(topics.ALERTS, None, zone, self.partition_of_zone(zone), point, {})
+
+    @cached_property
+    def _watching(self) -> PlaceIndex:
+        """The places of the devices that watch a zone."""
+        index = PlaceIndex()
+        for device_id in self._detectors:
+            index.add(device_id, "", self.sites[device_id].point)
+        return index
 
     def partition_of_zone(self, zone: str) -> int:
         """Return where the records of `zone` stand."""

@@ -1,6 +1,6 @@
 """From the broker into the log: take, locate, store, and only then acknowledge.
 
-The link's thread hands messages to a bounded queue. Each round takes what is waiting, up to 512 observations, stores
+The link's thread hands messages to a bounded queue. Each round takes what is waiting, up to 2,048 observations, stores
 it in one transaction and acknowledges it: at once when idle, in larger and larger rounds when busy.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -20,7 +20,7 @@ from models.link import Link
 from models.messages import VERSION, Ack, Decision, Heartbeat, Load, encode
 from models.seqset import to_ranges
 from stream.egress import Egress
-from stream.ingest.admission import Arrival, Gate, check_size, locate_moving, take
+from stream.ingest.admission import Arrival, Gate, RetiredError, check_size, locate_moving, take
 from stream.ingest.dead import dead_letter
 from stream.ingest.limit import Limiter
 from stream.log.append import Appender, new
@@ -30,7 +30,10 @@ from stream.records import encode as encode_record
 
 log = logging.getLogger(__name__)
 
-ROUND_ITEMS: Final = 512
+ROUND_ITEMS: Final = 2048
+"""Observations of one round at most; it may hold one message more."""
+RECORD_ITEMS: Final = 512
+"""Observations of one record at most."""
 WAITING: Final = 1024
 """Messages waiting at most, each of at most 64 KiB: a larger one is judged when it comes."""
 SHARE: Final = "$share/stream/"
@@ -57,6 +60,7 @@ class Round:
     acks: list[Ack] = field(default_factory=list)
     heartbeats: list[Heartbeat] = field(default_factory=list)
     dead: list[NewRecord] = field(default_factory=list)
+    retired: set[tuple[str, str]] = field(default_factory=set)
 
     def add(self, what: Arrival | NewRecord, gate: Gate) -> None:
         """Put in what an arrival says, or its dead letter."""
@@ -67,6 +71,8 @@ class Round:
             taken = take(what, gate)
         except MessageError as exc:
             self.dead.append(_dead(what, exc))
+            if isinstance(exc, RetiredError):
+                self.retired.add((exc.device_id, exc.outbox_id))
             return
         match taken:
             case Decision():
@@ -84,7 +90,9 @@ class Round:
         """Return everything that is to be stored."""
         by_partition: defaultdict[int, list[Located]] = defaultdict(list)
         for item in locate_moving(self.located, gate.registry):
-            by_partition[gate.registry.sites[item.observation.device_id].partition].append(item)
+            site = gate.registry.sites.get(item.observation.device_id)
+            partition = site.partition if site else gate.registry.partition_of_zone(item.zone)
+            by_partition[partition].append(item)
         records = [
             new("obs", partition, encode_record(ObservationRecord(at_ms=now_ms, items=tuple(chunk))), now_ms)
             for partition, items in by_partition.items()
@@ -118,10 +126,15 @@ class Round:
             seqs[observation.device_id, observation.outbox_id, observation.lane].append(observation.seq)
         for decision in self.decisions:
             seqs[topics.ALERTS, decision.outbox_id, DECISIONS].append(decision.seq)
-        return [
+        stored = [
             (sender, Ack(v=VERSION, receiver="stream", outbox_id=outbox, lane=lane, stored=to_ranges(stored)))
             for (sender, outbox, lane), stored in seqs.items()
         ]
+        retired = [
+            (sender, Ack(v=VERSION, receiver="stream", outbox_id=outbox, retired=True))
+            for sender, outbox in self.retired
+        ]
+        return stored + retired
 
 
 def _dead(arrival: Arrival, error: MessageError) -> NewRecord:
@@ -136,7 +149,7 @@ def _is_our_own(topic: str) -> bool:
 
 
 def _chunks(items: list[Located]) -> Iterable[list[Located]]:
-    return (items[start : start + ROUND_ITEMS] for start in range(0, len(items), ROUND_ITEMS))
+    return (items[start : start + RECORD_ITEMS] for start in range(0, len(items), RECORD_ITEMS))
 
 
 class Ingest:
@@ -160,6 +173,8 @@ class Ingest:
         self._letters = Limiter(LETTERS_PER_S, 50 * LETTERS_PER_S)
         self._gate = gate
         self._appender = appender
+        self._arrived: deque[_Waiting] = deque()
+        self._is_woken = False
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(WAITING)
         self._loop = asyncio.get_running_loop()
         self._egress: Egress | None = None
@@ -203,9 +218,12 @@ class Ingest:
         try:
             check_size(arrival)
         except MessageError as exc:  # only the dead letter waits, so that noise takes no memory
-            self._call(self._arrive, _Waiting(_dead(arrival, exc), ack))
+            self._arrived.append(_Waiting(_dead(arrival, exc), ack))
         else:
-            self._call(self._arrive, _Waiting(arrival, ack))
+            self._arrived.append(_Waiting(arrival, ack))
+        if not self._is_woken:  # one call for all that come before it is done
+            self._is_woken = True
+            self._call(self._arrive)
 
     def _on_change(self, connected: bool) -> None:
         if connected and self._egress is not None:
@@ -217,13 +235,16 @@ class Ingest:
 
     # --- the event loop ---
 
-    def _arrive(self, waiting: _Waiting) -> None:
-        try:
-            self._queue.put_nowait(waiting)
-        except asyncio.QueueFull:
-            # Not stored, so not acknowledged by us: the sender keeps it. The broker may forget it.
-            self.dropped += 1
-            waiting.ack()
+    def _arrive(self) -> None:
+        self._is_woken = False  # before looking: what is appended after the look calls again
+        while self._arrived:
+            waiting = self._arrived.popleft()
+            try:
+                self._queue.put_nowait(waiting)
+            except asyncio.QueueFull:
+                # Not stored, so not acknowledged by us: the sender keeps it. The broker may forget it.
+                self.dropped += 1
+                waiting.ack()
 
     async def run(self) -> None:
         """Take, store and acknowledge, for ever."""
@@ -257,6 +278,7 @@ class Ingest:
         self._answer_foreign(gate)
         for sender, reply in current.replies():
             topic = topics.ack(gate.tenant, sender)
-            self.link.publish(topic, gate.keys.seal(topic, encode(reply), kid=topics.STREAM))
+            # Without the broker's own acknowledgement: what gets lost is said again when it is sent again.
+            self.link.publish(topic, gate.keys.seal(topic, encode(reply), kid=topics.STREAM), qos=0)
         for message in waiting:
             message.ack()

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from models.catalogue import Signal as Meaning
-from models.messages import Dropped, Stage, Timeline
+from models.messages import Dropped, Response, Stage, Timeline
 from models.seqset import SeqSet
 from stream.zones.rules import Judgement, Level
 
@@ -59,6 +59,9 @@ class ActiveSignal(Struct):
         raised_event_ms: event time of the evidence that raised it.
         told_event_ms: highest event time that the desk has heard of.
         verify_by_ms: here a pre-alarm becomes an alarm.
+        response: how far the answer to an urgent alarm has come; None for a pre-alarm, and for what is not urgent.
+        alarm_ms: when it became an alarm that may be looked into first.
+        general_by_ms: here that alarm is general.
         clear_by_ms: here it ends.
         tell_by_ms: here the desk hears of what is `untold`.
         untold: evidence counted since the last record.
@@ -86,10 +89,13 @@ class ActiveSignal(Struct):
     tell_by_ms: int | None = None
     escalation: Escalation | None = None
     reporters: tuple[str, ...] = ()
+    response: Response | None = None
+    alarm_ms: int = 0
+    general_by_ms: int | None = None
 
     def deadlines(self) -> list[tuple[int, int]]:
         """Return (due_ms, rank): of two that are due together the one that fails safe comes first."""
-        due = (self.verify_by_ms, self.clear_by_ms, self.tell_by_ms)
+        due = (self.verify_by_ms, self.general_by_ms, self.clear_by_ms, self.tell_by_ms)
         return [(at_ms, rank) for rank, at_ms in enumerate(due) if at_ms is not None]
 
 
@@ -131,7 +137,7 @@ class Machine(Struct):
         hits = (*self.windows.get(key, ()), hit)
         newest_ms = max(h.event_ms for h in hits)
         near = tuple(h for h in hits if min(abs(h.event_ms - hit.event_ms), newest_ms - h.event_ms) <= judged.window_ms)
-        self.windows[key] = near[-max(MAX_HITS, 2 * judged.min_hits) :]
+        self.windows[key] = _latest(near, max(MAX_HITS, 2 * judged.min_hits))
         moments = sorted({h.event_ms for h in near})
         for first, last in zip(moments, moments[judged.min_hits - 1 :], strict=False):
             if first <= hit.event_ms <= last and last - first <= judged.window_ms:
@@ -145,13 +151,16 @@ class Machine(Struct):
         if old is None or event_ms >= old.event_ms:
             self.trips[device_id] = Trip(event_ms, old.alarm_ms if old and alarm_ms is None else alarm_ms)
 
-    def is_seconded(self, device_id: str, event_ms: int, level: Level, confirm_ms: int) -> bool:
-        """Whether another device had enough hits within `confirm_ms`, one of the two at alarm level."""
-        for other, trip in self.trips.items():
-            at_ms = trip.event_ms if level is Level.ALARM else trip.alarm_ms
-            if other != device_id and at_ms is not None and abs(event_ms - at_ms) <= confirm_ms:
-                return True
-        return False
+    def agreeing(self, device_id: str, event_ms: int, level: Level, confirm_ms: int) -> int:
+        """Count the devices, this one included, that had enough hits within `confirm_ms`: 0 if none at alarm level."""
+
+        def is_near(at_ms: int | None) -> bool:
+            return at_ms is not None and abs(event_ms - at_ms) <= confirm_ms
+
+        others = [trip for other, trip in self.trips.items() if other != device_id]
+        near = [trip for trip in others if is_near(trip.event_ms) or is_near(trip.alarm_ms)]
+        is_alarm = level is Level.ALARM or any(is_near(trip.alarm_ms) for trip in near)
+        return 1 + len(near) if is_alarm else 0
 
     def set_state(self, key: str, event_ms: int, *, is_above: bool) -> None:
         """Note a sensor's value; one that comes late does not replace a newer one."""
@@ -232,6 +241,17 @@ class ZoneRow(Struct):
             silent=dict(self.silent),
             dropped={key: SeqSet(seqs.floor, seqs.ranges) for key, seqs in self.dropped.items()},
         )
+
+
+def _latest(hits: tuple[Hit, ...], most: int) -> tuple[Hit, ...]:
+    """Return at most so many; of a flood the highest of each moment, or one moment would push all others out."""
+    if len(hits) <= most:
+        return hits
+    kept: dict[int, Hit] = {}
+    for hit in hits:
+        if hit.event_ms not in kept or hit.level > kept[hit.event_ms].level:
+            kept[hit.event_ms] = hit
+    return tuple(kept.values())[-most:]
 
 
 def next_deadline_ms(row: ZoneRow) -> int | None:

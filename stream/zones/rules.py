@@ -5,18 +5,23 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import zoneinfo
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final, NamedTuple
 
 from models.catalogue import Catalogue
 from models.catalogue import Signal as Meaning
-from models.messages import ButtonPress, Detection, Quality, Reading
+from models.messages import ButtonPress, Detection, Priority, Quality, Reading, Report
 from models.places import Places
 from models.thresholds import LabelRule, Override, PropertyRule, Thresholds, Values
+from models.topics import ALERTS
 from stream.records import Located, TimeSource
 
 BUTTON: Final = "button"
 """The catalogue lists a call point among the properties, under this name."""
+REPORT: Final = "report"
+"""Label of what a person has reported."""
 
 
 class Level(enum.IntEnum):
@@ -39,6 +44,7 @@ class Judgement(NamedTuple):
         is_manual: a person pressed a call point.
         is_single_ok: this kind of device needs no second one.
         rise_per_min: a rise of this much counts as `ALARM`.
+        confirm_devices: so many devices must agree on an alarm.
     """
 
     label: str
@@ -52,6 +58,7 @@ class Judgement(NamedTuple):
     is_manual: bool = False
     is_single_ok: bool = False
     rise_per_min: float | None = None
+    confirm_devices: int = 2
 
 
 class _Limits(NamedTuple):
@@ -65,6 +72,7 @@ class _Limits(NamedTuple):
     window_ms: int
     unit: str = ""
     rise_per_min: float | None = None
+    confirm_devices: int = 2
 
     def level(self, value: float) -> Level:
         if value >= self.alarm:
@@ -93,10 +101,13 @@ class Rules:
     _narrower: dict[tuple[str, str, str], tuple[tuple[Override, _Limits], ...]] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
+    _alone: frozenset[str] = field(init=False, repr=False, compare=False)
     _zone: zoneinfo.ZoneInfo = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_zone", zoneinfo.ZoneInfo(self.thresholds.time_zone))
+        alone = (device.id for device in self.places.devices if device.kind in self.thresholds.single_ok)
+        object.__setattr__(self, "_alone", frozenset(alone))
         object.__setattr__(self, "_labels", self._label_limits())
         object.__setattr__(self, "_properties", self._property_limits())
 
@@ -120,27 +131,37 @@ class Rules:
         """After this without anything above the clear threshold a pre-alarm ends."""
         return round(self.thresholds.clear_s * 1000)
 
+    def is_urgent(self, meaning: Meaning) -> bool:
+        """Whether the alarm is P1 or P2: only then nobody's silence is taken for a yes."""
+        return self.catalogue.category_by_key[meaning.alarm].priority <= Priority.P2
+
+    def may_be_staged(self, family: str, sources: Iterable[str]) -> bool:
+        """Whether an alarm of these devices may be looked into first: never gas, CO or a call point."""
+        return family in self.thresholds.staged.families and self._alone.isdisjoint(sources)
+
     def judge(self, located: Located) -> Judgement | None:
         """Give what an observation is worth; None for what no rule speaks of."""
         payload = located.observation.payload
-        if isinstance(payload, ButtonPress):
-            return self._judge_button()
+        if isinstance(payload, (ButtonPress, Report)):
+            return self._judge_person(payload, located.observation.device_id)
         limits, value = self._limits(located)
         if limits is None:
             return None
-        device = self.places.device_by_id.get(located.observation.device_id)
         is_state = isinstance(payload, Reading)
+        # By position: by name it takes twice as long, and this is done for every observation.
         return Judgement(
-            label=limits.label,
-            family=limits.family,
-            meaning=limits.meaning,
-            level=limits.level(value),
-            confidence=1.0 if is_state else value,
-            min_hits=limits.min_hits,
-            window_ms=limits.window_ms,
-            is_state=is_state,
-            is_single_ok=device is not None and device.kind in self.thresholds.single_ok,
-            rise_per_min=limits.rise_per_min,
+            limits.label,
+            limits.family,
+            limits.meaning,
+            limits.level(value),
+            1.0 if is_state else value,
+            limits.min_hits,
+            limits.window_ms,
+            is_state,
+            False,
+            limits.confirm_devices == 1 or located.observation.device_id in self._alone,
+            limits.rise_per_min,
+            limits.confirm_devices,
         )
 
     def is_old(self, located: Located) -> bool:
@@ -182,14 +203,22 @@ class Rules:
         return base
 
     def _under(self, base: _Limits, override: Override) -> _Limits:
-        values = Values(base.hint, base.alarm, base.min_hits, base.window_ms / 1000).under(override)
+        values = Values(base.hint, base.alarm, base.min_hits, base.window_ms / 1000, base.confirm_devices)
+        values = values.under(override)
         return base._replace(
             hint=values.hint,
             alarm=values.alarm,
             clear=self.thresholds.clear_below(values.hint),
             min_hits=values.min_hits,
             window_ms=round(values.window_s * 1000),
+            confirm_devices=values.confirm_devices,
         )
+
+    def _judge_person(self, payload: ButtonPress | Report, device_id: str) -> Judgement | None:
+        if isinstance(payload, ButtonPress):
+            return self._judge_button()
+        # `alerts` knows who has reported it; a device that says so does not.
+        return self._judge_report(payload.category) if device_id == ALERTS else None
 
     def _judge_button(self) -> Judgement | None:
         meaning = self.catalogue.properties.get(BUTTON)
@@ -197,6 +226,19 @@ class Rules:
             return None
         family = self._family_of(meaning)
         return Judgement(BUTTON, family, meaning, Level.ALARM, 1.0, min_hits=1, window_ms=0, is_manual=True)
+
+    def _judge_report(self, key: str) -> Judgement | None:
+        """Take a person's word for a pre-alarm, and for the second source that makes an alarm of a camera's."""
+        if key not in self.catalogue.category_by_key:
+            return None
+        meaning = self._meanings.get(key) or Meaning(pre_alarm=key, alarm=key)
+        return Judgement(REPORT, self._family_of(meaning), meaning, Level.ALARM, 1.0, min_hits=1, window_ms=0)
+
+    @cached_property
+    def _meanings(self) -> dict[str, Meaning]:
+        """What a sighting means whose category somebody names, at either stage."""
+        known = (*self.catalogue.properties.values(), *self.catalogue.labels.values())
+        return {key: meaning for meaning in known for key in (meaning.alarm, meaning.pre_alarm)}
 
     def _family_of(self, meaning: Meaning) -> str:
         return self.catalogue.category_by_key[meaning.alarm].family
@@ -230,4 +272,5 @@ class Rules:
             clear=self.thresholds.clear_below(values.hint),
             min_hits=values.min_hits,
             window_ms=round(values.window_s * 1000),
+            confirm_devices=values.confirm_devices,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from models import ids
-from models.messages import Detection, Observation, Reading, Stage, Timeline
+from models.messages import Detection, Observation, Reading, Report, Stage, Timeline
 from stream.records import Located
 from stream.zones.row import MAX_PICTURES, ActiveSignal, Hit, Machine
 from stream.zones.rules import Judgement, Level
@@ -53,7 +53,12 @@ def with_rise(machine: Machine, judged: Judgement, located: Located) -> Judgemen
 
 def key_of(seen: Observation, judged: Judgement) -> str:
     """Return under what a zone's machine keeps this device's hits."""
-    return f"{seen.device_id}|{judged.label}"
+    return f"{source_of(seen)}|{judged.label}"
+
+
+def source_of(seen: Observation) -> str:
+    """Return who has seen it: of a report the person who made it, so that two who report are two sources."""
+    return f"{seen.device_id}:{seen.reporter}" if isinstance(seen.payload, Report) else seen.device_id
 
 
 def evidence_id_of(seen: Observation) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from models import ids
-from models.messages import Dropped, Fault, Quality, SelfTest, Stage
+from models.messages import HELD, Detection, Dropped, Fault, Quality, Reading, Response, SelfTest, Stage
 from stream.records import (
     HeartbeatRecord,
     HistoryItem,
@@ -16,9 +16,11 @@ from stream.records import (
     Outcome,
     SignalKind,
     SignalRecord,
+    Verdict,
     VerdictRecord,
 )
-from stream.zones import supervision
+from stream.zones import canary, response, supervision
+from stream.zones.confirm import Found, confirmed_by, second_by
 from stream.zones.row import ActiveSignal, Escalation, Hit, Machine, ZoneRow
 from stream.zones.rules import Judgement, Level, Rules
 from stream.zones.signals import (
@@ -28,6 +30,7 @@ from stream.zones.signals import (
     key_of,
     new_pictures,
     raised,
+    source_of,
     timeline_of,
     with_rise,
 )
@@ -38,6 +41,9 @@ MAX_OUTPUTS: Final = 256
 """Signals that one observation may cause at most: `Origin.n` is index x this + k, whatever other zones do."""
 
 Decided = tuple[Outcome, str | None]
+_RECORDED: Final[Decided] = (Outcome.RECORDED, None)
+_BELOW: Final[Decided] = (Outcome.BELOW, None)
+_NEVER_ALARM: Final = frozenset((Quality.TEST, Quality.REPLAYED))
 
 
 class Turn:
@@ -128,7 +134,7 @@ class Turn:
     def _pass_deadlines(self) -> None:
         while due := self._due():
             _, rank, family = min(due)
-            (self._verify_expired, self._cleared, self._tell)[rank](family)
+            (self._verify_expired, self._held_back_enough, self._cleared, self._tell)[rank](family)
 
     def _due(self) -> list[tuple[int, int, str]]:
         return [
@@ -141,6 +147,10 @@ class Turn:
 
     def _verify_expired(self, family: str) -> None:
         self._escalate(family, "VERIFY_EXPIRED")
+
+    def _held_back_enough(self, family: str) -> None:
+        held = self._signal(family).response
+        self._generalise(family, "NOT_ACKNOWLEDGED" if held is Response.AWAITED else "TIME_OUT")
 
     def _cleared(self, family: str) -> None:
         self._clear(family, "BELOW_CLEAR")
@@ -169,7 +179,13 @@ class Turn:
 
     def _decide(self, located: Located) -> Decided:
         seen = located.observation
-        if seen.quality in (Quality.TEST, Quality.REPLAYED) or isinstance(seen.payload, SelfTest):
+        if isinstance(seen.payload, (Detection, Reading)) and seen.quality not in _NEVER_ALARM:
+            return self._weigh(located)
+        if canary.is_canary(located) and seen.quality is not Quality.REPLAYED:
+            origin = Origin(self.partition, self.offset, self._n)
+            self.signals.append(canary.signal_of(located, origin, self.rules.tenant, at_ms=self.record.at_ms))
+            self.k += 1
+        if seen.quality in _NEVER_ALARM or isinstance(seen.payload, SelfTest):
             return Outcome.NEVER_ALARMS, None
         if isinstance(seen.payload, Fault):
             self.row.faults[seen.device_id] = seen.payload.fault
@@ -177,23 +193,31 @@ class Turn:
         if isinstance(seen.payload, Dropped):
             self.row.drop(seen.device_id, seen.outbox_id, seen.payload)
             return Outcome.RECORDED, None
+        return self._weigh(located)
+
+    def _weigh(self, located: Located) -> Decided:
         judged = self.rules.judge(located)
         if judged is None:
-            return Outcome.RECORDED, None
-        if self.row.faults.get(seen.device_id) not in supervision.LASTING:
-            self.row.faults.pop(seen.device_id, None)
-        machine = self.row.machines.setdefault(judged.family, Machine())
-        judged = with_rise(machine, judged, located)
-        self._keep_alive(machine, judged, located)
+            return _RECORDED
+        row, seen = self.row, located.observation
+        if row.faults and row.faults.get(seen.device_id) not in supervision.LASTING:
+            row.faults.pop(seen.device_id, None)
+        machine = row.machines.get(judged.family)
+        if machine is None:
+            machine = row.machines[judged.family] = Machine()
+        if judged.is_state:
+            judged = with_rise(machine, judged, located)
+        if judged.is_state or machine.signal:
+            self._keep_alive(machine, judged, located)
         if judged.level < Level.HINT:
-            return Outcome.BELOW, None
+            return _BELOW
         hit = hit_of(located, judged.level)
         enough = machine.add_hit(key_of(seen, judged), hit, judged)
         decided = self._add_evidence if machine.signal else self._raise_if
         outcome = decided(machine, judged, located, enough)
         if enough:
             level = max(h.level for h in enough)
-            machine.add_trip(seen.device_id, hit.event_ms, level)
+            machine.add_trip(source_of(seen), hit.event_ms, level)
         return outcome, machine.signal.signal_id if machine.signal else None
 
     def _keep_alive(self, machine: Machine, judged: Judgement, located: Located) -> None:
@@ -205,7 +229,7 @@ class Turn:
         signal = machine.signal
         if signal is None or signal.stage is not Stage.PRE_ALARM:
             return
-        if machine.is_standing:
+        if machine.is_standing or signal.reporters:
             signal.clear_by_ms = None
         elif is_above or was_standing:
             signal.clear_by_ms = self.row.clock_ms + self.rules.clear_ms
@@ -220,15 +244,24 @@ class Turn:
         machine.signal.late = is_old
         if reason is None:
             self._watch(machine, machine.signal)
+        else:
+            response.begin(machine.signal, judged.family, reason, (), self.rules, self.row.clock_ms)
         pictures = new_pictures(machine.signal, [hit.evidence_id for hit in enough])
-        reasons = (reason or "MIN_HITS", *(("LATE",) if is_old else ()))
+        why = reason or ("REPORTED" if machine.signal.reporters else "MIN_HITS")
+        reasons = (why, *(("LATE",) if is_old else ()))
         self._emit(judged.family, SignalKind.RAISED, reasons, pictures=pictures)
         return Outcome.ALARM if reason else Outcome.PRE_ALARM
 
     def _watch(self, machine: Machine, signal: ActiveSignal) -> None:
-        """Start the clocks of a pre-alarm. What is too old to alarm does not fail safe into an alarm either."""
-        signal.verify_by_ms = None if signal.late else self.row.clock_ms + self.rules.verify_ms
-        signal.clear_by_ms = None if machine.is_standing else self.row.clock_ms + self.rules.clear_ms
+        """Start the clocks of a pre-alarm.
+
+        What is too old to alarm does not fail safe into an alarm either, and no more does a matter of street order: it
+        ends by itself. What a person has reported does not: he will not come back to say that it is over.
+        """
+        fails_safe = not signal.late and self.rules.is_urgent(signal.meaning)
+        signal.verify_by_ms = self.row.clock_ms + self.rules.verify_ms if fails_safe else None
+        stands = machine.is_standing or bool(signal.reporters)
+        signal.clear_by_ms = None if stands else self.row.clock_ms + self.rules.clear_ms
 
     def _add_evidence(self, machine: Machine, judged: Judgement, located: Located, enough: tuple[Hit, ...]) -> Outcome:
         signal, seen = machine.signal, located.observation
@@ -238,37 +271,29 @@ class Turn:
         signal.sources = tuple(sorted({*signal.sources, seen.device_id}))
         pictures = new_pictures(signal, [evidence_id_of(seen)])
         before = signal.reporters
-        signal.reporters = tuple(sorted({*before, *([seen.reporter] if seen.reporter else [])}))
-        reason = self._confirmed_by(machine, signal, judged, located, enough)
+        if seen.reporter:
+            signal.reporters = tuple(sorted({*before, seen.reporter}))
+            signal.clear_by_ms = None
+        found = Found(located, judged, enough)
+        reason = confirmed_by(found, self.row, machine, signal, self.rules)
         if reason:
             signal.timeline = timeline_of(located)
             hit = hit_of(located, judged.level)
             self._escalate(judged.family, reason, by=(located, hit), pictures=pictures)
             return Outcome.ALARM
+        if second := second_by(found, machine, signal, self.rules):
+            self._generalise(judged.family, second, located=located, pictures=pictures)
+            return Outcome.EVIDENCE
         if signal.late and enough and not self.rules.is_old(located):
             signal.late = False
-            self._watch(machine, signal)
+            if signal.stage is Stage.PRE_ALARM:
+                self._watch(machine, signal)
             self._emit(judged.family, SignalKind.EVIDENCE, ("FRESH",), located=located, pictures=pictures)
         elif pictures or signal.reporters != before or located.event_ms - signal.told_event_ms >= TELL_MS:
             self._emit(judged.family, SignalKind.EVIDENCE, located=located, pictures=pictures)
         elif signal.tell_by_ms is None:
             signal.tell_by_ms = self.row.clock_ms + TELL_MS
         return Outcome.EVIDENCE
-
-    def _confirmed_by(
-        self, machine: Machine, signal: ActiveSignal, judged: Judgement, located: Located, enough: tuple[Hit, ...]
-    ) -> str | None:
-        """Return why this evidence makes an alarm of a pre-alarm (S2, S4)."""
-        if signal.stage is Stage.ALARM or not enough or self.rules.is_old(located):
-            return None
-        if alone := alone_reason(judged):
-            return alone
-        level = max(hit.level for hit in enough)
-        if machine.is_seconded(located.observation.device_id, located.event_ms, level, self.rules.confirm_ms):
-            return "SECOND_DEVICE"
-        if not signal.late and located.event_ms - signal.raised_event_ms >= self.rules.verify_ms:
-            return "STILL_ABOVE"
-        return None
 
     # --- people ----------------------------------------------------------------------------------------------------
 
@@ -280,11 +305,26 @@ class Turn:
                 continue
             if verdict.verdict == "close":
                 self._close(family, machine, signal, verdict.seen)
-            elif signal.stage is Stage.PRE_ALARM and verdict.verdict == "confirm":
-                self._escalate(family, "CONFIRMED")
             elif signal.stage is Stage.PRE_ALARM:
-                self._clear(family, "OPERATOR")
+                self._hear_of_pre_alarm(family, verdict.verdict)
+            elif signal.response in HELD:
+                self._hear_of_held_alarm(family, signal, verdict.verdict)
             return
+
+    def _hear_of_pre_alarm(self, family: str, verdict: Verdict) -> None:
+        if verdict == "confirm":
+            self._escalate(family, "CONFIRMED")
+        elif verdict == "clear":
+            self._clear(family, "OPERATOR")
+
+    def _hear_of_held_alarm(self, family: str, signal: ActiveSignal, verdict: Verdict) -> None:
+        staged = self.rules.thresholds.staged
+        if verdict == "confirm":
+            self._generalise(family, "CONFIRMED")
+        elif verdict == "acknowledge" and response.acknowledge(signal, staged):
+            self._emit(family, SignalKind.EVIDENCE, ("ACKNOWLEDGED",))
+        elif verdict == "investigate" and response.investigate(signal, staged, self.row.clock_ms):
+            self._emit(family, SignalKind.EVIDENCE, ("INVESTIGATING",))
 
     def _close(self, family: str, machine: Machine, signal: ActiveSignal, seen: tuple[int, int]) -> None:
         """End a signal. An alarm that the desk had not heard of when it closed is evidence after the close."""
@@ -310,11 +350,20 @@ class Turn:
         signal = self._signal(family)
         signal.stage = Stage.ALARM
         signal.verify_by_ms = signal.clear_by_ms = None
+        if family != supervision.FAMILY:
+            sources = {*self.row.machines[family].trips, *([source_of(by[0].observation)] if by else ())}
+            response.begin(signal, family, reason, sources, self.rules, self.row.clock_ms)
         if by:
             located, hit = by
             device = located.observation.device_id
             signal.escalation = Escalation((self.offset, self._n), reason, device, hit)
         self._emit(family, SignalKind.ESCALATED, (reason,), located=by[0] if by else None, pictures=pictures)
+
+    def _generalise(
+        self, family: str, reason: str, *, located: Located | None = None, pictures: tuple[str, ...] = ()
+    ) -> None:
+        response.make_general(self._signal(family))
+        self._emit(family, SignalKind.ESCALATED, ("GENERAL", reason), located=located, pictures=pictures)
 
     def _clear(self, family: str, reason: str) -> None:
         self._emit(family, SignalKind.CLEARED, (reason,))
@@ -356,6 +405,8 @@ class Turn:
             reasons=reasons,
             timeline=signal.timeline,
             reporters=signal.reporters,
+            response=signal.response,
+            general_by_ms=signal.general_by_ms,
         )
         self.signals.append(record)
         self.k += 1

@@ -25,6 +25,8 @@ from models.messages import (
     Evidence,
     Load,
     Message,
+    Observation,
+    ObservationBatch,
     Receipt,
     ReceiptKind,
     decode,
@@ -99,7 +101,9 @@ class Field:
         found = []
         for topic, payload in came:
             parsed = topics.parse(topic)
-            if parsed is not None and what in (parsed.who, parsed.what) and topic.rpartition("/")[2] != "ack":
+            if parsed is None or parsed.what == "ack" or (parsed.what == "obs") != (what == "obs"):
+                continue
+            if what in (parsed.who, parsed.what):
                 by, line, _ = self.town.keys.open(topic, payload)
                 assert by == kid
                 found.append(decode(line, kind))
@@ -108,6 +112,15 @@ class Field:
     @property
     def alerts(self) -> list[Alert]:
         return self._all("alerts", Alert, kid="alerts")
+
+    @property
+    def reports(self) -> list[Observation]:
+        batches = self._all("obs", ObservationBatch, kid="alerts")
+        return [report for batch in batches for report in batch.observations]
+
+    def take_report(self, report: Observation) -> None:
+        ack = Ack(v=1, receiver="stream", outbox_id=report.outbox_id, lane=report.lane, stored=((report.seq,) * 2,))
+        self.publish(topics.ack(self.tenant, "alerts"), ack, "stream")
 
     @property
     def decisions(self) -> list[Decision]:

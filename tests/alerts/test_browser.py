@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from alerts.web import assets
 from models.clock import now_ms
 from models.config import to_toml
-from models.messages import Alert
+from models.messages import Alert, Response, Stage
 from tests.alerts.field import Field, Service
 from tests.alerts.test_service import dispatch
 from tests.alerts.town import Town, chain, incident, order
@@ -88,6 +88,22 @@ def test_an_alert_appears_without_reload_and_one_click_acknowledges_it(
     expect(seat.locator("#acknowledge")).to_have_text("Acknowledged")
     wait_until(lambda: [d.kind.value for d in field.decisions][:1] == ["acknowledge"])
     assert seat.evaluate("window.same")
+
+
+def test_an_alarm_of_one_source_alone_can_be_looked_into_until_it_is_general(
+    field: Field, service: Service, seat: Page
+) -> None:
+    general_by_ms = now_ms() + 15_000
+    alarm = incident(now_ms=now_ms(), stage=Stage.ALARM, response=Response.AWAITED, general_by_ms=general_by_ms)
+    field.order(order(alarm, steps=chain(alarm, now_ms())))
+    expect(seat.locator(row(seat, alarm.incident_id))).to_have_count(1)
+    expect(seat.locator("#investigate")).to_be_enabled()
+    seat.keyboard.press("i")
+    wait_until(lambda: [d.kind.value for d in field.decisions][:1] == ["investigate"])
+    expect(seat.locator("#acknowledge")).to_have_text("Acknowledged")
+    general = msgspec.structs.replace(alarm, response=Response.GENERAL, general_by_ms=None)
+    field.order(order(general, steps=chain(alarm, now_ms()), revision=2, seq=2, reasons=("GENERAL",)))
+    expect(seat.locator("#investigate")).to_be_hidden()
 
 
 def test_one_key_acknowledges_and_arrows_select(field: Field, service: Service, seat: Page) -> None:

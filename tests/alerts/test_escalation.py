@@ -8,18 +8,15 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from alerts import rematch
-from alerts.admission import Wish, admit
+from alerts.admission import Request, Wish, admit
 from alerts.casebook import Case, Casebook
 from alerts.entries import GENESIS_HASH, Draft, Entry, Genesis, Intent, Kind, chain
 from alerts.escalation import NAG_MS, Clock, Plan, Why, next_step
-from alerts.inbox import Picture
 from models.errors import MessageError
 from models.ids import alert_id
 from models.messages import (
-    Ack,
     Candidate,
     DecisionKind,
-    DispatchOrder,
     OrderStep,
     Priority,
     Receipt,
@@ -48,7 +45,7 @@ class Desk:
             self.entries.append(entry)
             self.book.apply(entry)
 
-    def submit(self, request: DispatchOrder | Picture | Receipt | Ack | Wish) -> list[Intent]:
+    def submit(self, request: Request) -> list[Intent]:
         """Take a request and everything that follows at once; return who was told."""
         self._take(admit(self.book, request, now_ms=self.now_ms))
         return self.follow_up()

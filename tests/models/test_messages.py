@@ -108,6 +108,16 @@ def test_a_field_out_of_its_bounds_is_refused(field: str, value: object) -> None
     assert caught.value.reason is Reason.WRONG_SHAPE
 
 
+@pytest.mark.parametrize("field", ["device_id", "outbox_id", "boot_id"])
+@pytest.mark.parametrize("name", ["", "a b", "-a", "a/b", "a" * 65, "网格"])
+def test_what_is_no_id_is_refused_in_any_observation_of_a_batch(field: str, name: str) -> None:
+    data = msgspec.to_builtins(batch(observation(1), observation(2)))
+    data["observations"][1][field] = name
+    with pytest.raises(MessageError) as caught:
+        decode(msgspec.json.encode(data), ObservationBatch)
+    assert caught.value.reason is Reason.WRONG_SHAPE
+
+
 def test_the_schema_file_is_current() -> None:
     assert schema.PATH.read_bytes() == schema.render(), "run: gridwarden schema"
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from models import topics
 from models.config import FILE, Config, Mqtt, to_toml
-from models.messages import DeadLetter, DecisionKind, Lane, Stage, decode, encode
+from models.messages import DeadLetter, DecisionKind, Lane, Report, Response, Stage, decode, encode
 from stream.commands import register
 from stream.log.file import LogFile, NewRecord, Partition
 from stream.log.sqlite import SqliteLog
@@ -177,6 +177,26 @@ def test_a_decision_that_comes_twice_counts_once(config: Config, listener: Liste
         stream.wait(lambda: max(order.revision for order in listener.orders()) >= 3)
         stream.wait(lambda: listener.acked(topics.ALERTS, "decisions") == {1, 2})
         assert {order.revision for order in listener.orders()} == {1, 2, 3}
+
+
+def test_a_report_that_comes_twice_confirms_once_what_a_camera_alone_has_seen(
+    config: Config, listener: Listener, device: TestDevice
+) -> None:
+    with running(config) as stream:
+        device.send(device.fires(3, confidence=0.4))
+        stream.wait(lambda: bool(listener.orders()))
+        seen = listener.orders()[0].incident
+        alerts = TestDevice(listener, topics.ALERTS)
+        report = alerts.observe(Report(category="fire.manual", text="有人呼救"))
+        report = replace(report, position=seen.position, reporter="p-0001")
+        for _ in range(2):
+            alerts.send([report])
+        stream.wait(lambda: listener.acked(topics.ALERTS) == {1})
+        stream.wait(lambda: listener.orders()[-1].incident.stage is Stage.ALARM)
+        told = listener.orders()[-1]
+        assert (told.incident.incident_id, told.incident.response) == (seen.incident_id, Response.GENERAL)
+        assert (told.incident.reporters, "GENERAL" in told.reasons) == (("p-0001",), True)
+        stream.wait(lambda: stream.counters()["duplicates"] == 1)
 
 
 def test_what_cannot_be_taken_is_a_dead_letter_and_the_next_message_goes_through(

@@ -42,6 +42,13 @@ def test_an_outbox_that_is_numbered_where_it_arrives_proves_nothing() -> None:
     assert gaps([ZoneRow(zone="z", seen={"smoke-1|foreign.p|alarm": seqs(4)})]) == []
 
 
+def test_what_people_report_goes_to_many_zones_and_counts_together() -> None:
+    key = "alerts|led-1|alarm"
+    zones = [ZoneRow(zone=f"z{n}", seen={key: seqs(*values)}) for n, values in enumerate(((1, 3), (2, 6), (5,)))]
+    (found,) = gaps(zones)
+    assert (found.highest, found.missing) == (6, ((4, 4),))
+
+
 @given(st.sets(st.integers(1, 60), min_size=1), st.sets(st.integers(1, 60)))
 def test_missing_is_what_is_below_the_highest_and_neither_seen_nor_dropped(seen: set[int], dropped: set[int]) -> None:
     found = one(seqs(*seen), seqs(*dropped))

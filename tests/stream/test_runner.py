@@ -187,6 +187,24 @@ def test_rows_and_outputs_are_stored_before_anything_is_acknowledged(tmp_path: P
     _run(tmp_path, _Machine(), scenario)
 
 
+def test_an_output_that_is_not_stored_holds_the_acknowledgement_though_no_row_has_changed(tmp_path: Path) -> None:
+    machine = _Machine()
+    machine.changed = list  # type: ignore[method-assign]
+
+    async def scenario(runner: Runner, disk: _Disk, table: Any) -> None:
+        disk.is_full = True
+        event = _Event(0)
+        await runner.take(cast("Any", _Stream([event])))
+        flushing = asyncio.create_task(runner.flush())
+        await _until(disk, 3)
+        assert not event.is_acked
+        disk.is_full = False
+        await flushing
+        assert event.is_acked
+
+    _run(tmp_path, machine, scenario)
+
+
 def test_what_was_applied_of_partitions_that_are_given_out_anew_is_never_acknowledged(tmp_path: Path) -> None:
     machine = _Machine()
 

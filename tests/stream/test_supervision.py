@@ -14,7 +14,7 @@ from tests.stream import builders as b
 from tests.stream.builders import T0
 from tests.stream.test_zones import Log
 
-RAISED, ESCALATED, EVIDENCE, CLEARED = SignalKind
+RAISED, ESCALATED, EVIDENCE, CLEARED, _ = SignalKind
 MINUTE = 60_000
 
 

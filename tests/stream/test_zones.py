@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import ids
-from models.messages import Dropped, Fault, Lane, Payload, Quality, SelfTest, Stage
+from models.messages import Dropped, Fault, Lane, Payload, Quality, Response, SelfTest, Stage
 from stream.records import (
     ControlRecord,
     HistoryItem,
@@ -561,13 +561,17 @@ def test_a_row_comes_back_from_its_changelog_as_it_was(log: Log) -> None:
 
 # --- invariants -------------------------------------------------------------------------------------------------------
 
+VERDICTS = ("confirm", "clear", "close", "acknowledge", "investigate")
 EVENTS = st.tuples(
-    st.sampled_from(["cam-1", "cam-2", "smoke-1", "gas-1", "button-1", "cam-9", "tick", "confirm", "clear", "close"]),
+    st.sampled_from(["cam-1", "cam-2", "smoke-1", "gas-1", "button-1", "cam-9", "tick", *VERDICTS]),
     st.integers(0, 120_000),
     st.sampled_from([0.0, 0.46, 0.6, 0.9]),
     st.sampled_from(list(Quality)),
     st.booleans(),
 )
+
+
+RESPONSES = [None, *Response]
 
 
 def play(events: Sequence[tuple[str, int, float, Quality, bool]]) -> Log:
@@ -578,7 +582,7 @@ def play(events: Sequence[tuple[str, int, float, Quality, bool]]) -> Log:
         if name == "tick":
             due = [zone for zone, row in sorted(log.rows.items()) if (next_deadline_ms(row) or now + 1) <= now]
             log.tick(now, *due or ["z1"])
-        elif name in {"confirm", "clear", "close"}:
+        elif name in VERDICTS:
             if log.signals:
                 log.say(name, log.signals[-1].signal_id)
         else:
@@ -616,12 +620,15 @@ def test_the_same_log_gives_the_same_outputs_after_any_crash(
 def test_invariants_of_the_machine(events: list[tuple[str, int, float, Quality, bool]]) -> None:
     log = play(events)
     stage: dict[str, Stage] = {}
+    answer: dict[str, int] = {}
     for signal in log.signals:
         before = stage.get(signal.signal_id)
         assert (before is None) == (signal.kind is RAISED), "a signal is raised once, and first"
         assert before is not Stage.ALARM or signal.stage is Stage.ALARM, "an alarm never downgrades itself"
         assert before is not Stage.RESTORED, "what is over says nothing more"
-        stage[signal.signal_id] = signal.stage
+        assert before is not Stage.ALARM or answer[signal.signal_id] <= RESPONSES.index(signal.response), "nor this"
+        stage[signal.signal_id], answer[signal.signal_id] = signal.stage, RESPONSES.index(signal.response)
+        assert (signal.general_by_ms is None) == (signal.response in (None, Response.GENERAL)), "no alarm is stuck"
     for item in log.history:
         if item.located.observation.quality in (Quality.REPLAYED, Quality.TEST):
             assert item.outcome is Outcome.NEVER_ALARMS

@@ -6,9 +6,16 @@ import { picture } from "./parts.js";
 
 const $ = (id) => document.getElementById(id);
 const HOPS = ["captured", "inferred", "queued", "sent", "ingested", "decided", "matched", "ordered", "stored", "notified"];
+/** An alarm of one source alone, of which the neighbours are not told yet. */
+const isHeld = (one) => one.general_by_ms !== null;
+const RARE = {
+  reopen: (one) => !one.is_open,
+  investigate: (one) => one.is_open && isHeld(one),
+};
 const ACTIONS = {
   acknowledge: { key: "A", may: (one) => one.is_open && !one.is_acknowledged },
-  confirm: { key: "C", may: (one) => one.is_open && one.stage === "pre_alarm" },
+  investigate: { key: "I", may: (one) => one.is_open && isHeld(one) && one.response !== "investigating" },
+  confirm: { key: "C", may: (one) => one.is_open && (one.stage === "pre_alarm" || isHeld(one)) },
   clear: { key: "X", may: (one) => one.is_open && one.stage === "pre_alarm" },
   close: { key: "Z", may: (one) => one.is_open },
   reopen: { key: "", may: (one) => !one.is_open && one.state !== "merged" },
@@ -75,7 +82,7 @@ export class CaseDetail {
       button.disabled = !may(one);
       button.replaceChildren(text, ...(key && may(one) ? [h("kbd", { "aria-hidden": "true" }, key)] : []));
       if (key) button.setAttribute("aria-keyshortcuts", key);
-      button.hidden = kind === "reopen" ? one.is_open : !one.is_open && kind !== "acknowledge";
+      button.hidden = RARE[kind] ? !RARE[kind](one) : !one.is_open && kind !== "acknowledge";
     }
     $("acknowledge").classList.toggle("seen", one.is_acknowledged);
   }

@@ -19,6 +19,7 @@ const WORDS = {
   pick: ["选择一个事件查看详情", "Select an incident to see everything about it"],
   acknowledge: ["确认收到", "Acknowledge"],
   acknowledged: ["已确认收到", "Acknowledged"],
+  investigate: ["现场核查", "Look into it"],
   confirm: ["核实为真", "Confirm"],
   clear: ["误报解除", "Clear"],
   close: ["结案", "Close"],
@@ -59,7 +60,7 @@ const WORDS = {
   failed: ["没有成功：{e}", "That failed: {e}"],
   soundOn: ["声音：开", "Sound on"],
   soundOff: ["声音：关", "Sound off"],
-  keys: ["↑↓ 选择 · A 确认收到 · C 核实 · X 解除 · Z 结案", "↑↓ select · A acknowledge · C confirm · X clear · Z close"],
+  keys: ["↑↓ 选择 · A 确认收到 · I 现场核查 · C 核实 · X 解除 · Z 结案", "↑↓ select · A acknowledge · I look into it · C confirm · X clear · Z close"],
   legendCamera: ["摄像机及视野（红：失联）", "Camera and its view (red: silent)"],
   legendScope: ["已通知岗位的辖区", "Scope of alerted posts"],
   legendIncident: ["事件及误差范围", "Incident and its radius"],
@@ -95,6 +96,7 @@ const TABLES = {
   decision: {
     acknowledge: ["确认收到", "acknowledged"], confirm: ["核实为真", "confirmed"], clear: ["误报解除", "cleared"],
     close: ["结案", "closed"], cancel: ["作废", "cancelled"], reopen: ["重新打开", "reopened"],
+    investigate: ["现场核查", "is looking into it"],
     rematch: ["请求重新派单", "asked to be matched anew"],
   },
   clock: {
@@ -102,6 +104,7 @@ const TABLES = {
     arrival: ["等待到达现场", "waiting for arrival"], handling: ["处理中", "being handled"],
     verification: ["等待核查", "waiting for the check"], seat: ["等待指挥席确认", "waiting for the seat"],
     nobody_left: ["已无人可派，请指挥席处理", "nobody is left: the seat must act"],
+    investigation: ["正在现场核查，到时全面报警", "being looked into: then a general alarm"],
     rematch: ["正在重新匹配责任人", "asking who is responsible now"],
   },
   hop: {

@@ -111,6 +111,8 @@ function step(by) {
 
 // --- decisions ----------------------------------------------------------------------------------------------------
 
+/** What holds whatever has come in meanwhile: seconds count, and the stream refuses what it must. */
+const IN_A_HURRY = new Set(["acknowledge", "investigate"]);
 const NEEDS_REASON = new Set(["clear", "close", "cancel", "reopen"]);
 
 async function decide(kind) {
@@ -121,7 +123,7 @@ async function decide(kind) {
   detail.problem("");
   try {
     const path = `/api/incidents/${encodeURIComponent(one.incident_id)}/decisions`;
-    take(await postJson(path, { kind, expected_revision: kind === "acknowledge" ? 0 : one.revision, reason }));
+    take(await postJson(path, { kind, expected_revision: IN_A_HURRY.has(kind) ? 0 : one.revision, reason }));
     show();
   } catch (error) {
     const isStale = error instanceof Refused && error.status === 409;
@@ -131,6 +133,7 @@ async function decide(kind) {
 
 const KEYS = {
   a: () => decide("acknowledge"),
+  i: () => decide("investigate"),
   c: () => decide("confirm"),
   x: () => decide("clear"),
   z: () => decide("close"),
