@@ -80,6 +80,12 @@ def candidate(post: str, person: str, *reasons: str, duty: tuple[int, int] = (0,
     return Candidate(post=post, person=person, duty_from_ms=duty[0], duty_until_ms=duty[1], reasons=reasons)
 
 
+def holders(post: str, *reasons: str) -> list[Candidate]:
+    """Return who ever holds `post`, as candidates on duty: a test must not depend on the hour at which it runs."""
+    shifts = city_names().people.weekly_shifts
+    return [candidate(post, person, *reasons) for person in sorted({one.person for one in shifts if one.post == post})]
+
+
 def on_duty(post: str, now_ms: int, *reasons: str) -> list[Candidate]:
     """Return who holds `post` now, as candidates whose shift does not end during the test."""
     return [candidate(post, person.id, *reasons) for person in city_names().people.on_duty(post, now_ms)]
@@ -120,7 +126,7 @@ def chain(at: Incident, now_ms: int) -> tuple[OrderStep, ...]:
     """Return the steps of P2 for an incident in a base cell: officer and deputies, seat, then upwards."""
     people = city_names().people
     post = people.posts_by_scope[at.areas["cell"]][0]
-    officers = on_duty(post.id, now_ms, "INSIDE_CELL")
+    officers = holders(post.id, "INSIDE_CELL")
     told = {c.person for c in officers}
     deputies = [candidate(post.id, person, "DEPUTY") for person in post.deputies if person not in told]
     steps = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -55,12 +55,19 @@ def run(study: Study, part: Part | None, seed: int, epoch_pictures: int) -> dict
         seed=seed,
         without=frozenset({part} if part else ()),
     )
-    train(recipe, study.data, out, scheduled(plan, recipe), resume=True)
-    history: list[dict[str, float]] = json.loads((out / "history.json").read_text(encoding="utf-8"))
-    return max(history, key=lambda row: row["fitness"])
+    if (rows := read_history(out)) == [] or rows[-1]["pictures"] < plan.pictures:
+        train(recipe, study.data, out, scheduled(plan, recipe), resume=True)
+    return max(read_history(out), key=lambda row: row["fitness"])
 
 
-def compare(best: dict[str, Sequence[dict[str, float]]]) -> str:
+def read_history(out: Path) -> list[dict[str, float]]:
+    """The figures of each epoch of a run, none where it has not begun."""
+    path = out / "history.json"
+    rows: list[dict[str, float]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    return rows
+
+
+def compare(best: Mapping[str, Sequence[dict[str, float]]]) -> str:
     """Mean and, in brackets, lowest to highest of each figure over the seeds, as a Markdown table."""
     first = next(iter(best.values()))[0]
     figures = [name for name in first if name.startswith(("ap50", "recall", "fitness"))]

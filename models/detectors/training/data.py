@@ -92,8 +92,12 @@ def decode(content: bytes, name: str) -> NDArray[np.uint8]:
 
 def manifest(data: Path, name: str) -> dict[str, dict[str, str]]:
     """Rows of a picture manifest by file name."""
-    with (data / f"{name}_manifest.csv").open(encoding="utf-8", newline="") as file:
-        return {row["file"]: row for row in csv.DictReader(file)}
+    path = data / f"{name}_manifest.csv"
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return {row["file"]: row for row in csv.DictReader(file)}
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read ({error}); give the folder of the tars with --data") from error
 
 
 def fire_pictures(data: Path, split: str, labels: Sequence[str] = FIRE_SMOKE) -> list[Picture]:

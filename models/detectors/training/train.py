@@ -84,7 +84,8 @@ class Plan:
 def scheduled(plan: Plan, recipe: Recipe) -> Plan:
     """The plan with the recipe's schedule; what starts from a trunk falls at once, and is soon at its full size."""
     if plan.start and recipe.is_shipped:
-        return replace(plan, hold_share=0.0, small_share=recipe.small_share / 2)
+        quick = plan.warmup_steps // 4
+        return replace(plan, hold_share=0.0, small_share=recipe.small_share / 2, warmup_steps=quick)
     return replace(plan, hold_share=recipe.hold_share, small_share=recipe.small_share)
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,11 +11,12 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
 from models.detectors.decode import Candidates  # noqa: E402
-from models.detectors.training.ablate import compare  # noqa: E402
+from models.detectors.training.ablate import Study, compare, run  # noqa: E402
 from models.detectors.training.data import Picture, load_corpus  # noqa: E402
 from models.detectors.training.recipes import RECIPES  # noqa: E402
 from models.detectors.training.train import Plan, load_network, train  # noqa: E402
 from models.detectors.training.validate import burning_streets, foreign_share, letterbox  # noqa: E402
+from models.errors import SourceError  # noqa: E402
 from tests.models.detectors.tiny_data import write_tiny_data  # noqa: E402
 
 
@@ -42,7 +44,7 @@ def test_a_run_trains_validates_and_goes_on_with_the_same_command(folder: Path, 
 def test_two_cores_learn_what_one_does(folder: Path, tmp_path: Path) -> None:
     recipe = replace(RECIPES["street_order"], size_px=64)
     plan = Plan(minutes=0, pictures=8, batch=4, epoch_pictures=8, small_share=0)
-    weights = []
+    weights: list[dict[str, Any]] = []
     for threads in (2, 2, 1):
         out = tmp_path / str(len(weights))
         weights.append(load_network(train(recipe, folder, out, replace(plan, threads=threads)))[0].state_dict())
@@ -87,3 +89,13 @@ def test_an_ablation_shows_the_mean_and_the_spread_of_the_seeds() -> None:
     assert "| everything | 0.650 (0.600-0.700) |" in text
     assert "| without mosaic | 0.500 (0.500-0.500) |" in text
     assert "epoch" not in text
+
+
+def test_a_finished_run_of_an_ablation_is_only_read(tmp_path: Path) -> None:
+    study = Study(RECIPES["fire_smoke"], tmp_path / "no pictures here", tmp_path, epochs=1)
+    (tmp_path / "mosaic-1").mkdir()
+    rows = [{"fitness": 0.4, "pictures": 32}, {"fitness": 0.3, "pictures": 64}]
+    (tmp_path / "mosaic-1" / "history.json").write_text(json.dumps(rows))
+    assert run(study, "mosaic", 1, epoch_pictures=64) == rows[0]
+    with pytest.raises(SourceError, match=r"no pictures here.*--data"):
+        run(study, "mosaic", 1, epoch_pictures=128)
