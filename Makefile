@@ -38,6 +38,7 @@ services:
 bench: .venv/test
 	$(BIN)/python -m benchmarks.bench_chain --quick
 	$(BIN)/python -m benchmarks.bench_detect --quick
+	$(BIN)/python -m benchmarks.bench_stream --quick
 
 .venv/demo: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }

@@ -1,8 +1,9 @@
 """A load of sealed, distinct observations, by the hop contract: kept and sent again until acknowledged.
 
-    python -m benchmarks.load GRIDWARDEN_TOML --rate 5000 --seconds 30 DEVICE...
+    python -m benchmarks.load GRIDWARDEN_TOML --rate 5000 --seconds 30 [--per-message 20] [--probes 90] DEVICE...
 
-Twenty observations per message, devices in turn, one in ten above the threshold. Prints one JSON object at its end.
+Devices in turn, one observation in ten above the threshold. The last `--probes` devices send nothing of that: each
+sends one fire of its own, spread over the time, so that the way to its order can be measured. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import random
 import resource
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from models import topics
@@ -21,26 +22,33 @@ from models.clock import mono_ms, now_ms
 from models.config import load
 from models.link import Link
 from models.messages import Ack, Detection, Lane, Observation, ObservationBatch, decode, encode
-from models.seal import load_keys
+from models.seal import load_keys, split
 
-PER_MESSAGE = 20
 ABOVE = 0.1
-RESEND_S = 5.0
+HITS = 3
+HIT_MS = 300
+"""A probe is so many sightings of one fire, so far apart: what the thresholds ask for."""
+RESEND_S = 20.0
+ANSWER_S = 300.0
+"""What is not acknowledged so long after its end is given up."""
+AHEAD_S = 0.002
 OUTBOX = "ob-load"
+BOOT = "b-load"
 
 
 class Load:
     """The sender; one thread makes and sends, the link's thread takes the acknowledgements."""
 
-    def __init__(self, path: Path, devices: list[str]) -> None:
+    def __init__(self, path: Path, devices: Sequence[str], per_message: int = 20) -> None:
         self.config = load(path)
         self.keys = load_keys(self.config.keys, [*devices, topics.STREAM])
-        self.devices = devices
+        self.per_message = per_message
         self.seqs = dict.fromkeys(devices, 0)
-        self.waiting: dict[tuple[str, int], tuple[float, bytes]] = {}
+        self.waiting: dict[tuple[str, int], tuple[float, str, bytes]] = {}
+        """By (device, last seq) of a message: when it is sent again, who speaks, and the line."""
         self.lock = threading.Lock()
         self.resent = 0
-        acks = tuple(topics.ack(self.config.tenant, device) for device in devices)
+        acks = (topics.ack(self.config.tenant, "+"),)
         self.link = Link(self.config.mqtt, "bench-load", on_message=self.ack_came, subscriptions=acks)
         self.random = random.Random(7)
 
@@ -48,70 +56,63 @@ class Load:
         """Forget what the stream says it has stored."""
         ack()
         parsed = topics.parse(topic)
-        assert parsed is not None
-        stored = decode(self.keys.open(topic, payload)[1], Ack).stored
-        with self.lock:
-            for first, last in stored:
+        if parsed is None or parsed.who not in self.seqs:
+            return
+        for first, last in decode(split(payload)[0], Ack).stored:
+            with self.lock:
                 for seq in range(first, last + 1):
-                    if seq % PER_MESSAGE == 0:
-                        self.waiting.pop((parsed.who, seq), None)
+                    self.waiting.pop((parsed.who, seq), None)
 
     def message(self, device: str) -> tuple[int, bytes]:
         """Return the last seq and the line of the next batch of `device`."""
-        wall, mono, first = now_ms(), mono_ms(), self.seqs[device] + 1
-        self.seqs[device] += PER_MESSAGE
-        observations = tuple(self.observation(device, first + n, wall, mono) for n in range(PER_MESSAGE))
-        batch = ObservationBatch(v=1, boot_id="b-load", sent_at_ms=wall, sent_mono_ms=mono, observations=observations)
+        above = [0.97 if self.random.random() < ABOVE else 0.16 for _ in range(self.per_message)]
+        return self.batch(device, [(confidence, 0) for confidence in above])
+
+    def probe(self, device: str) -> tuple[int, bytes]:
+        """Return the last seq and the line of a fire."""
+        return self.batch(device, [(0.97, HIT_MS * n) for n in reversed(range(HITS))])
+
+    def batch(self, device: str, seen: Sequence[tuple[float, int]]) -> tuple[int, bytes]:
+        """Return the last seq and the line of a batch of (confidence, age in ms)."""
+        wall, mono, seq = now_ms(), mono_ms(), self.seqs[device]
+        self.seqs[device] += len(seen)
+        observations = tuple(
+            observation(device, seq + n, wall - age_ms, mono - age_ms, confidence)
+            for n, (confidence, age_ms) in enumerate(seen, 1)
+        )
+        batch = ObservationBatch(v=1, boot_id=BOOT, sent_at_ms=wall, sent_mono_ms=mono, observations=observations)
         return self.seqs[device], encode(batch)
 
-    def observation(self, device: str, seq: int, wall: int, mono: int) -> Observation:
-        """Return one candidate; one in ten is above every threshold."""
-        confidence = 0.97 if self.random.random() < ABOVE else 0.16
-        seen = Detection(
-            detector="load",
-            detector_version="1",
-            label="fire",
-            confidence=confidence,
-            box=(0.1, 0.1, 0.2, 0.2),
-            track_id="t1",
-            hits=seq,
-            first_seen_ms=wall,
-        )
-        return Observation(
-            device_id=device,
-            outbox_id=OUTBOX,
-            boot_id="b-load",
-            lane=Lane.ALARM,
-            seq=seq,
-            observed_at_ms=wall,
-            observed_mono_ms=mono,
-            payload=seen,
-        )
-
     def send(self, device: str, last: int, line: bytes) -> None:
-        """Seal and publish one batch."""
-        topic = topics.obs(self.config.tenant, device)
-        self.link.publish(topic, self.keys.seal(topic, line, kid=device))
+        """Seal and publish one batch, and keep it until it is acknowledged."""
+        self.send_for(device, (device, last), line)
 
-    def run(self, rate: float, seconds: float) -> dict[str, float]:
+    def send_for(self, speaker: str, key: tuple[str, int], line: bytes) -> None:
+        """Let `speaker` say what is acknowledged under `key`."""
+        topic = topics.obs(self.config.tenant, speaker)
+        with self.lock:
+            self.waiting[key] = (time.monotonic() + RESEND_S, speaker, line)
+        self.link.publish(topic, self.keys.seal(topic, line, kid=speaker))
+
+    def run(self, rate: float, seconds: float, probes: Sequence[str]) -> dict[str, object]:
         """Offer `rate` observations per second for `seconds`, then wait until all are acknowledged."""
         self.link.start()
         self.link.wait_connected(20)
-        begun_s, begun_ms = time.monotonic(), now_ms()
-        messages = int(rate * seconds / PER_MESSAGE)
-        for n in range(messages):
-            device = self.devices[n % len(self.devices)]
-            last, line = self.message(device)
-            with self.lock:
-                self.waiting[device, last] = (time.monotonic() + RESEND_S, line)
-            self.send(device, last, line)
-            ahead_s = begun_s + (n + 1) * PER_MESSAGE / rate - time.monotonic()
-            if ahead_s > 0.002:
-                time.sleep(ahead_s)
+        devices = [device for device in self.seqs if device not in probes]
+        begun_cpu_s, begun_s, begun_ms = time.process_time(), time.monotonic(), now_ms()
+        messages = int(rate * seconds / self.per_message)
+        probed: dict[str, int] = {}
+        for n, due_s in _paced(messages, begun_s, self.per_message / rate):
+            device = devices[n % len(devices)]
+            self.send(device, *self.message(device))
+            while len(probed) < len(probes) and due_s - begun_s >= len(probed) * seconds / len(probes):
+                device = probes[len(probed)]
+                probed[device] = now_ms()
+                self.send(device, *self.probe(device))
             if n % 512 == 0:
                 self.resend()
         offered_s = time.monotonic() - begun_s
-        deadline_s = time.monotonic() + 120
+        deadline_s = time.monotonic() + ANSWER_S
         while self.waiting and time.monotonic() < deadline_s:
             time.sleep(0.02)
             self.resend()
@@ -119,30 +120,70 @@ class Load:
         self.link.stop()
         return {
             "begun_ms": begun_ms,
-            "sent": messages * PER_MESSAGE,
-            "unacknowledged": len(self.waiting) * PER_MESSAGE,
+            "sent": sum(self.seqs.values()),
+            "unacknowledged": len(self.waiting),
             "offered_s": offered_s,
             "resent_messages": self.resent,
-            "cpu_share": (usage.ru_utime + usage.ru_stime) / (time.monotonic() - begun_s),
+            "cpu_share": (usage.ru_utime + usage.ru_stime - begun_cpu_s) / (time.monotonic() - begun_s),
+            "probed": probed,
         }
 
     def resend(self) -> None:
         """Send again what has waited too long."""
         now_s = time.monotonic()
         with self.lock:
-            late = [(key, line) for key, (due_s, line) in self.waiting.items() if due_s < now_s]
-            for key, line in late:
-                self.waiting[key] = (now_s + RESEND_S, line)
-        for (device, last), line in late:
+            late = [(key, *kept[1:]) for key, kept in self.waiting.items() if kept[0] < now_s]
+        for key, speaker, line in late:
             self.resent += 1
-            self.send(device, last, line)
+            self.send_for(speaker, key, line)
 
 
-if __name__ == "__main__":
+def observation(device: str, seq: int, wall_ms: int, boot_ms: int, confidence: float) -> Observation:
+    """Return one candidate, as a camera sends it."""
+    seen = Detection(
+        detector="load",
+        detector_version="1",
+        label="fire",
+        confidence=confidence,
+        box=(0.1, 0.1, 0.2, 0.2),
+        track_id="t1",
+        hits=seq,
+        first_seen_ms=wall_ms,
+    )
+    return Observation(
+        device_id=device,
+        outbox_id=OUTBOX,
+        boot_id=BOOT,
+        lane=Lane.ALARM,
+        seq=seq,
+        observed_at_ms=wall_ms,
+        observed_mono_ms=boot_ms,
+        payload=seen,
+    )
+
+
+def _paced(count: int, begun_s: float, every_s: float) -> Iterator[tuple[int, float]]:
+    """Yield (n, when it was due), each not before it is due: whoever is late hurries."""
+    for n in range(count):
+        due_s = begun_s + n * every_s
+        ahead_s = due_s - time.monotonic()
+        if ahead_s > AHEAD_S:
+            time.sleep(ahead_s)
+        yield n, due_s
+
+
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", type=Path)
     parser.add_argument("--rate", type=float, required=True)
     parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--per-message", type=int, default=20)
+    parser.add_argument("--probes", type=int, default=0)
     parser.add_argument("devices", nargs="+")
     args = parser.parse_args()
-    print(json.dumps(Load(args.config, args.devices).run(args.rate, args.seconds)))
+    probes = args.devices[len(args.devices) - args.probes :]
+    print(json.dumps(Load(args.config, args.devices, args.per_message).run(args.rate, args.seconds, probes)))
+
+
+if __name__ == "__main__":
+    main()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import sqlite3
 import subprocess
@@ -32,9 +33,13 @@ def line(bench: str, case: Mapping[str, object], metric: str, value: float, unit
     )
 
 
-def write_city(folder: Path, *, devices: int, streets: int) -> list[str]:
-    """Write a sample city with `devices` cameras, each its own zone, over `streets` streets; return their ids."""
-    subprocess.run(gridwarden("city", "--units", "135", "--out", str(folder)), check=True, stdout=subprocess.DEVNULL)
+def write_city(folder: Path, *, devices: int, streets: int, units: int = 135) -> list[str]:
+    """Write a sample city with `devices` cameras, each its own zone, over `streets` streets; return their ids.
+
+    135 units have room for 210 devices, 1,000 for 2,000, 5,000 for 10,000.
+    """
+    command = gridwarden("city", "--units", str(units), "--out", str(folder))
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     path = folder / "places.geojson"
     city = json.loads(path.read_text())
     features = [item for item in city["features"] if item["properties"]["layer"] not in {"device", "zone"}]
@@ -81,8 +86,9 @@ def _spots(cells: list[dict[str, Any]]) -> Iterator[tuple[float, float, str]]:
     inner = [polygon.buffer(-0.00004) for polygon in shapes]
     tree = STRtree(inner)
     west, south = min(p.bounds[0] for p in shapes), min(p.bounds[1] for p in shapes)
-    for row in range(200):
-        for column in range(200):
+    east, north = max(p.bounds[2] for p in shapes), max(p.bounds[3] for p in shapes)
+    for row in range(math.ceil((north - south) / SPACING_DEG)):
+        for column in range(math.ceil((east - west) / SPACING_DEG)):
             point = Point(round(west + column * SPACING_DEG, 7), round(south + row * SPACING_DEG, 7))
             hits = tree.query(point, predicate="within")
             if len(hits):

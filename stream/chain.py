@@ -15,9 +15,12 @@ from models.people.duty import DAY_MS
 from stream.kernels import MAX_RADIUS_MM, NONE, Ints, Owners, bare, inlined
 from stream.layout import (
     ABOVE_LEAD,
+    AHEAD_LEVELS,
     AREA,
     AT_MS,
     AT_ONCE,
+    BELOW,
+    BESIDE,
     BORDER_RADIUS,
     CANDIDATES_END,
     CATEGORY,
@@ -26,11 +29,15 @@ from stream.layout import (
     CO_TELLING,
     CONTRACT_FROM,
     CONTRACT_UNTIL,
+    DAY,
     DAY_KEYS,
     DAY_MINUTES,
     DEPUTIES,
     DEPUTIES_END,
     DEPUTY,
+    DEPUTY_PERSON,
+    DEPUTY_POST,
+    DUTY,
     EXCLUSIVE,
     FROM_MS,
     HELD,
@@ -47,6 +54,7 @@ from stream.layout import (
     IS_GROUP,
     IS_SEAT,
     KEY,
+    KIND,
     LAST_RESORT,
     LAST_RESORT_MS,
     LEAD,
@@ -55,6 +63,8 @@ from stream.layout import (
     LINE_HIT,
     LINE_OF_CELL,
     LINES,
+    LIST,
+    LIST_END,
     LOAD_UNKNOWN,
     MAX_OPEN,
     MAY_ASSIST,
@@ -74,6 +84,7 @@ from stream.layout import (
     NO_POST,
     NOBODY,
     NODES,
+    NUMBER,
     OFF_DUTY,
     OFFICE,
     OFFICE_STEP,
@@ -112,6 +123,7 @@ from stream.layout import (
     STEP_REASONS,
     STEP_ROW,
     STEPS_END,
+    TOGETHER,
     UNIT,
     UNQUALIFIED,
     UNTIL_MS,
@@ -450,11 +462,17 @@ def _add_slots(tables: Tables, sheet: Sheet, row: int, posts: tuple[int, int], w
 
 
 @inlined
+def _place(tables: Tables, layer: int, index: int) -> int:
+    """Return the row of a place in `Tables.places`, or `NONE`."""
+    return NONE if index == NONE else int(tables.base[layer] + index)
+
+
+@inlined
 def _posts_of(tables: Tables, layer: int, index: int) -> tuple[int, int]:
     """Return the list of the posts that answer for a place; an empty one for `NONE`."""
     if index == NONE:
         return 0, 0
-    place = tables.places[tables.base[layer] + index]
+    place = tables.places[_place(tables, layer, index)]
     return int(place[POSTS]), int(place[POSTS_END])
 
 
@@ -677,6 +695,73 @@ def _why_here(owners: Owners, case: int, radius_mm: int) -> int:
     return why
 
 
+@inlined
+def _aim(ahead: Ints, n: int, number: int, day: int, kind: int) -> int:
+    """Note what is to be fetched, behind the `n` that are noted; return how many there are then."""
+    if number != NONE and n < len(ahead):
+        ahead[n, NUMBER], ahead[n, DAY], ahead[n, KIND] = number, day, kind
+        n += 1
+    return n
+
+
+@inlined
+def _fetch_places(tables: Tables, owners: Owners, cases: Cases, some: tuple[int, int], ahead: Ints) -> tuple[int, int]:
+    """Fetch the rows of the places of some questions; note their posts, and return where these begin and end."""
+    n = 0
+    for case in range(some[0], some[1]):
+        day = _day(tables, cases.rows[case, AT_MS])
+        n = _aim(ahead, n, _place(tables, EXCLUSIVE, owners.exclusive[case]), day, BELOW)
+        n = _aim(ahead, n, _place(tables, CELLS, owners.cell[case]), day, BELOW)
+        n = _aim(ahead, n, _place(tables, MICRO, owners.micro[case]), day, BESIDE)
+        n = _aim(ahead, n, _place(tables, NODES, owners.node[case]), day, BESIDE)
+        n = _aim(ahead, n, _place(tables, LINES, owners.line[case]), day, BESIDE)
+        for k in range(owners.near.shape[1]):
+            n = _aim(ahead, n, _place(tables, CELLS, owners.near[case, k]), day, BESIDE)
+    for k in range(n):
+        place = tables.places[ahead[k, NUMBER]]
+        ahead[k, LIST], ahead[k, LIST_END] = place[POSTS], place[POSTS_END]
+    end = n
+    for k in range(n):
+        for i in range(ahead[k, LIST], ahead[k, LIST_END]):
+            end = _aim(ahead, end, tables.lists[i], ahead[k, DAY], ahead[k, KIND])
+    return n, end
+
+
+@inlined
+def _fetch_posts(tables: Tables, first: int, last: int, ahead: Ints) -> int:
+    """Fetch the rows of posts and persons; note their deputies and who is above them, and return where these end."""
+    end = last
+    for k in range(first, last):
+        if ahead[k, KIND] == DEPUTY_PERSON:
+            person = tables.persons[ahead[k, NUMBER]]
+            ahead[k, LIST], ahead[k, LIST_END] = person[HELD], person[HELD_END]
+            continue
+        post = tables.posts[ahead[k, NUMBER]]
+        ahead[k, LIST], ahead[k, LIST_END] = post[DEPUTIES], post[DEPUTIES_END]
+        ahead[k, DUTY] = tables.day_first[ahead[k, DAY], ahead[k, NUMBER]]
+        if ahead[k, KIND] == BELOW:
+            end = _aim(ahead, end, post[PARENT], ahead[k, DAY], BELOW)
+    for k in range(first, last):
+        if ahead[k, KIND] != DEPUTY_PERSON and ahead[k, DUTY] < len(tables.duties):
+            ahead[k, DUTY] = tables.duties[ahead[k, DUTY], 0]
+        if ahead[k, KIND] == DEPUTY_POST:
+            continue
+        for i in range(ahead[k, LIST], ahead[k, LIST_END]):
+            deputy = tables.lists[i]
+            number, kind = (deputy, DEPUTY_POST) if deputy >= 0 else (-2 - deputy, DEPUTY_PERSON)
+            end = _aim(ahead, end, number, ahead[k, DAY], kind)
+    return end
+
+
+@bare
+def _fetch(tables: Tables, owners: Owners, cases: Cases, some: tuple[int, int], ahead: Ints) -> None:
+    """Read what some questions will read, for the cache alone: of rows side by side it asks for many at a time."""
+    first, last = _fetch_places(tables, owners, cases, some, ahead)
+    for _ in range(AHEAD_LEVELS):
+        end = _fetch_posts(tables, first, last, ahead)
+        first, last = last, end
+
+
 @bare
 def rank(tables: Tables, owners: Owners, cases: Cases, sheet: Sheet, chains: Chains) -> int:
     """Write the chain of each question; return how many were written.
@@ -693,6 +778,8 @@ def rank(tables: Tables, owners: Owners, cases: Cases, sheet: Sheet, chains: Cha
     count = sheet.counts
     count[:] = 0
     for case in range(len(cases.rows)):
+        if case % TOGETHER == 0:
+            _fetch(tables, owners, cases, (case, min(case + TOGETHER, len(cases.rows))), sheet.ahead)
         steps, candidates = count[N_STEPS], count[N_CANDIDATES]
         count[:] = 0
         count[N_STEPS], count[N_CANDIDATES], count[LEADER] = steps, candidates, NONE

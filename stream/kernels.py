@@ -157,14 +157,13 @@ def first(layer: Indices, lon: int, lat: int) -> int:
     return entry if entry >= NONE else _first_of(layer, -entry, lon, lat)
 
 
-@kernel
-def firsts(layer: Indices, lon: Ints, lat: Ints, found: Indices) -> None:
-    """Put `first` of each point into `found`.
+@bare
+def firsts(layer: Indices, lon: Ints, lat: Ints, found: Indices, scratch: Ints) -> None:
+    """Put `first` of each point into `found`; `scratch` is (5, BLOCK), to work with.
 
     Block by block: the squares, then the start of the records of those that lie on a border, then the records. The
     first passes ask the memory for many things at a time; point by point, the processor would wait for one by one.
     """
-    scratch = np.empty((5, BLOCK), dtype=np.int64)
     square, inside, at, open_at, fetched = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4]
     for low in range(0, len(lon), BLOCK):
         x, y, here = lon[low : low + BLOCK], lat[low : low + BLOCK], found[low : low + BLOCK]

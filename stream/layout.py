@@ -189,6 +189,14 @@ STEP_ROW, STEP_OFFSET_MS, STEP_AT_ONCE, STEP_REASONS, CANDIDATES_END = range(5)
 PERSON, POST, OWN, WHY, FROM_MS, UNTIL_MS = range(6)
 
 
+TOGETHER: Final = 32
+"""Questions whose rows are fetched together: few enough that all of it stays in the cache."""
+AHEAD_EACH: Final = 48
+"""Rows that are fetched of each; what does not fit is read when it is needed."""
+AHEAD_LEVELS: Final = 3
+"""Posts one above the other that are fetched: those higher up serve so many cells that they are in the cache."""
+
+
 class Sheet(NamedTuple):
     """Scratch of one question: the counts of what is on it, and room for it.
 
@@ -199,6 +207,7 @@ class Sheet(NamedTuple):
             whether he may lead.
         told: persons given so far.
         asked: posts asked so far, filled or not.
+        ahead: (room, 6) places, then posts and persons, whose rows are fetched before the questions are answered.
     """
 
     counts: Ints
@@ -206,17 +215,23 @@ class Sheet(NamedTuple):
     entries: Ints
     told: Ints
     asked: Ints
+    ahead: Ints
 
 
 def sheet_of(room: int) -> Sheet:
     """Return a sheet with room for as many persons, posts and slots in one question."""
     slots, entries = np.empty((room, 4), dtype=np.int64), np.empty((room, KEY + 4), dtype=np.int64)
     told, asked = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int64)
-    return Sheet(np.zeros(10, dtype=np.int64), slots, entries, told, asked)
+    ahead = np.empty((AHEAD_EACH * TOGETHER, 6), dtype=np.int64)
+    return Sheet(np.zeros(10, dtype=np.int64), slots, entries, told, asked, ahead)
 
 
 # Places in Sheet.counts: how many of each, the mask of reasons, how many may lead, and whether something did not fit.
 N_SLOTS, N_ENTRIES, N_TOLD, N_ASKED, N_STEPS, N_CANDIDATES, WHY_SO, N_LEADS, LEADER, IS_FULL = range(10)
+# Columns of Sheet.ahead: number of a place, post or person; a row of `Tables.day_first`; what it is; a list; a duty.
+NUMBER, DAY, KIND, LIST, LIST_END, DUTY = range(6)
+# Kinds of them: beside the chain, below the rest of the chain, a post that is a deputy, a person who is.
+BESIDE, BELOW, DEPUTY_POST, DEPUTY_PERSON = range(4)
 # Columns of Sheet.slots.
 SLOT_ORDER, SLOT_POST, SLOT_WHY, SLOT_DISTANCE_M = range(4)
 KEY: Final = 6

@@ -22,6 +22,7 @@ from models.places import Cell, CellType, Line, Node, Places
 from stream import kernels, squares
 from stream.kernels import (
     AHEAD,
+    BLOCK,
     HEADER,
     MAX_NEIGHBOURS,
     MAX_RADIUS_MM,
@@ -89,6 +90,8 @@ class Codes(NamedTuple):
 class Locator:
     """The index over one version of the places. Building it is the expensive part; questions take microseconds.
 
+    One thread at a time may ask: what the loops work with is kept from question to question.
+
     Attributes:
         codes: codes by layer; a place's index in `Owners` is its index here.
         layers: the layers, as the kernels want them.
@@ -126,11 +129,12 @@ class Locator:
         )
         self.cell: Callable[[int, int], int] = partial(kernels.first, base)
         self._room = np.empty(ROOM, dtype=np.int32)
+        self._base, self._scratch, self._firsts = base, np.empty((5, BLOCK), dtype=np.int64), kernels.firsts
 
     def cell_many(self, lon_e7: Ints, lat_e7: Ints) -> Indices:
         """Give `cell` of many points, each (n,) int64, as (n,) int32."""
         found = np.empty(len(lon_e7), dtype=np.int32)
-        kernels.firsts(self.layers.cells, lon_e7, lat_e7, found)
+        self._firsts(self._base, lon_e7, lat_e7, found, self._scratch)
         return found
 
     def exclusive(self, lon_e7: int, lat_e7: int) -> list[int]:

@@ -6,6 +6,7 @@ candidates of an order.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -211,11 +212,9 @@ def _ordinary_lead(question: Question, areas: Mapping[str, str], world: World) -
     return unit, basis
 
 
+@functools.cache
 def _names(mask: int) -> tuple[str, ...]:
-    return _NAMES.get(mask) or _NAMES.setdefault(mask, tuple(reason.name for reason in Reason if mask >> reason & 1))
-
-
-_NAMES: dict[int, tuple[str, ...]] = {}
+    return tuple(reason.name for reason in Reason if mask >> reason & 1)
 
 
 def _id(ids: tuple[str, ...], number: int) -> str:

@@ -261,9 +261,7 @@ class _History:
 
     def __init__(self, recorded: Recorded, partition: int) -> None:
         self._items = (
-            item
-            for record in recorded.records("history", partition)
-            for item in history_items(record.value or b"")
+            item for record in recorded.records("history", partition) for item in history_items(record.value or b"")
         )
         self._next: HistoryItem | None = next(self._items, None)
         self._place: tuple[int, int] = (-1, -1)

@@ -48,7 +48,7 @@ class Town:
 
     def __init__(self, folder: Path, *, sensors: int, preload: dict[str, str] | None = None) -> None:
         self.folder, self.state = folder, folder / "state"
-        self.devices = write_city(folder / "city", devices=sensors, streets=STREETS)
+        self.devices = write_city(folder / "city", devices=sensors, streets=STREETS, units=max(135, sensors))
         self._make_gas_sensors()
         self.broker_port = free_port()
         self.proxy = Proxy(self.broker_port)
