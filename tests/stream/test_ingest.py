@@ -430,5 +430,5 @@ def test_an_observation_on_which_a_rule_failed_is_sealed_anew_and_keeps_its_name
     (one,) = again([letter], "t", KEYS, now_ms=NOW_MS + 60_000)
     assert one.payload is not None
     (located,) = take(Arrival(one.topic, one.payload, NOW_MS + 60_000), GATE)  # type: ignore[misc]
-    assert located.observation == seen  # type: ignore[union-attr]
-    assert located.event_ms == seen.observed_at_ms  # type: ignore[union-attr]
+    assert located.observation == seen
+    assert located.event_ms == seen.observed_at_ms

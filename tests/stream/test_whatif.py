@@ -9,7 +9,7 @@ import pytest
 
 from models.content import Content
 from models.messages import Stage
-from models.thresholds import LabelRule, Override, Thresholds
+from models.thresholds import LabelRule, Override, Thresholds, load
 from stream import tune
 from stream.control import OBS, Contents, Settings, What
 from stream.log.engine import CONTROL_TOPIC
@@ -92,7 +92,7 @@ def with_fire(hint: float, alarm: float) -> Thresholds:
 def sees(
     recording: Recording, seen: Seen, score: float, at_ms: int, *, device: str = "cam-1", count: int = 3
 ) -> list[str]:
-    zone = places().device_by_id[device].zone
+    zone = places().device_by_id[device].zone or device
     ids = []
     for n in range(count):
         ids += recording.put(batch(seen(device, detection(score), at_ms + n * SECOND, zone=zone)))
@@ -200,7 +200,7 @@ def test_versions_are_listed_compared_and_rolled_back(recording: Recording) -> N
     assert tune.run(arguments(recording, diff=[old[:12], new[:12]]), said.append) == 0
     assert {"labels.fire.hint: 0.5 -> 0.2", "labels.fire.alarm: 0.7 -> 0.9"} <= set(said)
     assert tune.run(arguments(recording, roll_back=old[:12]), said.append) == 0
-    restored = tune.load(folder / "thresholds.toml")
+    restored = load(folder / "thresholds.toml")
     assert restored.version == old
     assert (folder / "thresholds.toml.before").read_text().startswith("[labels.fire]")
 
