@@ -127,12 +127,23 @@ class Storm:
                 yield self._town.unheard("orders")
         elif name == "stream":
             with locked(self._town.state / "log.db"):  # it takes messages and cannot store them
-                until(lambda: self._town.waiting() >= UNHEARD, 30.0, "observations wait for the stream")
-                yield self._town.waiting()
+                at_stake = self._piled_up("observations wait for the stream")
+                yield at_stake
         else:
             with self._frozen("broker" if name == "broker" else "stream"):
-                until(lambda: self._town.waiting() >= UNHEARD, 30.0, "observations wait in the outbox")
-                yield self._town.waiting()
+                at_stake = self._piled_up("observations wait in the outbox")
+                yield at_stake
+
+    def _piled_up(self, what: str) -> int:
+        """Wait until enough is unanswered, and return how much that is: the next look may find it answered."""
+        found: list[int] = []
+
+        def is_enough() -> bool:
+            found[:] = [self._town.waiting()]
+            return found[0] >= UNHEARD
+
+        until(is_enough, 30.0, what)
+        return found[0]
 
     def _kill(self, name: str) -> int:
         with self._something_to_lose(name) as at_stake:
@@ -154,16 +165,14 @@ class Storm:
 
     def _cut(self) -> int:
         self._town.proxy.cut()
-        until(lambda: self._town.waiting() >= UNHEARD, 30.0, "observations wait in the outbox")
-        at_stake = self._town.waiting()
+        at_stake = self._piled_up("observations wait in the outbox")
         time.sleep(1.0)
         self._town.proxy.mend()
         return at_stake
 
     def _delay(self) -> int:
         self._town.proxy.delay_s = 0.7
-        until(lambda: self._town.waiting() >= UNHEARD, 30.0, "observations wait in the outbox")
-        at_stake = self._town.waiting()
+        at_stake = self._piled_up("observations wait in the outbox")
         time.sleep(2.0)
         self._town.proxy.mend()
         return at_stake
@@ -188,8 +197,7 @@ class Storm:
         """Step the wall clock of the edge an hour ahead and back again; its boot clock goes on."""
         assert self._clock is not None
         with self._frozen("stream"):
-            until(lambda: self._town.waiting() >= UNHEARD, 30.0, "observations wait in the outbox")
-            at_stake = self._town.waiting()
+            at_stake = self._piled_up("observations wait in the outbox")
             self._clock.write_text("+3600")
         time.sleep(2.0)
         self._clock.write_text("-86400")
