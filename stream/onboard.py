@@ -22,6 +22,7 @@ from models.places import Device, DeviceKind, Places, load, read
 from models.supervise import write_atomically
 from stream.log.engine import recorded_at
 from stream.recorded import Recorded
+from stream.telling import tell
 
 
 class Stranger(Struct, frozen=True, kw_only=True):
@@ -187,10 +188,10 @@ def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
             found = strangers(recorded, load(Path(config.folder) / PLACES, geometry=False))
         finally:
             recorded.close()
-        _tell(found, stranger_lines(found), say, as_json=args.json)
+        tell(found, stranger_lines(found), say, as_json=args.json)
         return 0
     admitted = admit(_asked(args), config)
-    _tell(admitted, admitted_lines(admitted), say, as_json=args.json)
+    tell(admitted, admitted_lines(admitted), say, as_json=args.json)
     return 0
 
 
@@ -212,11 +213,3 @@ def _asked(args: argparse.Namespace) -> Admission:
         position=tuple(args.at) if args.at else None,
         agent=args.agent,
     )
-
-
-def _tell(found: object, lines: Iterable[str], say: Callable[[str], None], *, as_json: bool) -> None:
-    if as_json:
-        say(msgspec.json.encode(found).decode())
-    else:
-        for line in lines:
-            say(line)

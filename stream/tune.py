@@ -25,6 +25,7 @@ from stream.control import with_scores
 from stream.log.engine import CONTROL_TOPIC, recorded_at
 from stream.recorded import Recorded
 from stream.records import ControlRecord, decode_obs
+from stream.telling import tell
 from stream.whatif import Alert, WhatIf, what_if
 
 SHORT: Final = 12
@@ -138,11 +139,11 @@ def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
     try:
         if args.versions:
             found = versions(recorded)
-            _tell(found, version_lines(found), say, as_json=args.json)
+            tell(found, version_lines(found), say, as_json=args.json)
         elif args.diff:
             pair = [_named(recorded, name, config) for name in args.diff]
             differing = list(diff(*pair))
-            _tell(differing, (f"{path}: {old} -> {new}" for path, old, new in differing), say, as_json=args.json)
+            tell(differing, (f"{path}: {old} -> {new}" for path, old, new in differing), say, as_json=args.json)
         elif args.roll_back:
             file = Path(config.folder) / FILE
             kept = roll_back(content(recorded, args.roll_back), file)
@@ -151,7 +152,7 @@ def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
             other = _named(recorded, str(args.what_if), config)
             since_ms = since(args.since, now_ms=now_ms())
             outcome = what_if(recorded, other, since_ms=since_ms, progress=_progress)
-            _tell(outcome, what_if_lines(outcome), say, as_json=args.json)
+            tell(outcome, what_if_lines(outcome), say, as_json=args.json)
             return 0 if outcome.is_exact else 1
     finally:
         recorded.close()
@@ -162,14 +163,6 @@ def _named(recorded: Recorded, name: str, config: Config) -> Thresholds:
     """Return the thresholds of a file, or of a version in the log."""
     path = Path(name)
     return with_scores(load(path), config.edge.detector) if path.suffix or path.exists() else content(recorded, name)
-
-
-def _tell(found: object, lines: Iterable[str], say: Callable[[str], None], *, as_json: bool) -> None:
-    if as_json:
-        say(msgspec.json.encode(found).decode())
-    else:
-        for line in lines:
-            say(line)
 
 
 def _progress(records: int) -> None:

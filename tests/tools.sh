@@ -1,10 +1,10 @@
 #!/bin/sh
-# Bring what pip cannot: Chromium with Chinese glyphs, Mosquitto, and the COMMAND:PACKAGE pairs that are named.
+# Bring what pip cannot: Chromium with Chinese glyphs, Mosquitto, a clock that can be stepped, and the COMMAND:PACKAGE pairs that are named.
 # As root by apt-get, else say what to run.
 set -eu
 missing=""
 [ -e /usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc ] || missing=" fonts-noto-cjk"
-for pair in chromium:chromium mosquitto:mosquitto "$@"; do
+for pair in chromium:chromium mosquitto:mosquitto faketime:faketime "$@"; do
     command -v "${pair%%:*}" >/dev/null || [ -x "/usr/sbin/${pair%%:*}" ] || missing="$missing ${pair#*:}"
 done
 [ -n "$missing" ] || exit 0

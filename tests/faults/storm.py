@@ -134,12 +134,12 @@ class Storm:
                 at_stake = self._piled_up("observations wait in the outbox")
                 yield at_stake
 
-    def _piled_up(self, what: str) -> int:
+    def _piled_up(self, what: str, pending: Callable[[], int] | None = None) -> int:
         """Wait until enough is unanswered, and return how much that is: the next look may find it answered."""
         found: list[int] = []
 
         def is_enough() -> bool:
-            found[:] = [self._town.waiting()]
+            found[:] = [(pending or self._town.waiting)()]
             return found[0] >= UNHEARD
 
         until(is_enough, 30.0, what)
@@ -184,9 +184,9 @@ class Storm:
         smallest = min(path.stat().st_size for path in self._town.state.glob("*.db-wal")) if name == "stream" else 0
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (max(smallest, 4096), limits[1]))
         try:
-            if name == "stream":
-                until(lambda: self._town.waiting() >= UNHEARD, 30.0, "observations wait for the stream")
-            at_stake = max(self._town.waiting(), 1)
+            # The edge cannot even put into its outbox what it reads: then the lines of its files are at stake.
+            pending = self._town.waiting if name == "stream" else self._town.unstored
+            at_stake = self._piled_up(f"something waits for the {name}", pending)
             time.sleep(2.0)
         finally:
             with contextlib.suppress(ProcessLookupError):

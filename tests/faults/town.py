@@ -158,6 +158,12 @@ class Town:
         """Return how many observations wait in the outbox."""
         return int(self._query(self.state / "outbox-edge-01.sqlite", "SELECT count(*) FROM outbox")[0][0])
 
+    def unstored(self) -> int:
+        """Return how many lines are written of which no reading is in the history yet."""
+        with self._lock:
+            written = sum(map(len, self._written.values()))
+        return written - len(self.history())
+
     def unheard(self, topic: str) -> int:
         """Return how many records of a topic nobody has committed yet."""
         return unacknowledged(self.state / "log.db", topic)
