@@ -8,6 +8,7 @@ device knows no thresholds. Pure, but for `read_new`.
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -59,8 +60,11 @@ def read_new(path: Path, place: Place) -> tuple[list[tuple[int, bytes]], Place]:
         SourceError: the file is not there or cannot be read.
     """
     try:
+        stat = path.stat()
+        if (stat.st_ino, stat.st_size) == (place.file_id, place.offset):
+            return [], place  # nothing new, as nearly always: not worth opening it
         with path.open("rb") as file:
-            stat = path.stat()
+            stat = os.fstat(file.fileno())
             if stat.st_ino != place.file_id or stat.st_size < place.offset:
                 place = Place(file_id=stat.st_ino)
             file.seek(place.offset)
