@@ -13,7 +13,8 @@ from models.errors import ConfigError, Problem
 BEGIN, END = "<!-- figures: written by `gridwarden eval --write` -->", "<!-- end of figures -->"
 ABOUT_SCORES: Final = """\
 Average precision (pycocotools, 100 boxes per label and picture, labelled pictures only). hit-AP: IoU replaced by
-intersection over predicted area; beside it the mean ratio of predicted to true area.
+intersection over predicted area; beside it the mean ratio of predicted to true area. Scores are off by so much from the
+share of detections that is right at IoU .5 (ten bins, scores of .05 and more).
 """
 ABOUT_READINGS: Final = """\
 Pictures on which a label is seen at the points: right where it is present, false where it is absent. In brackets the
@@ -107,7 +108,17 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 def scores_table(scores: Sequence[Score]) -> str:
     """AP of every label and split."""
-    heads = ("split", "label", "pictures (with it) / boxes", "AP50", "AP50-95", "AP30", "hit-AP", "area ratio")
+    heads = (
+        "split",
+        "label",
+        "pictures (with it) / boxes",
+        "AP50",
+        "AP50-95",
+        "AP30",
+        "hit-AP",
+        "area ratio",
+        "off by",
+    )
     return table(heads, _score_rows(scores, with_ratio=True))
 
 
@@ -169,7 +180,7 @@ def _score_rows(scores: Sequence[Score], *, with_ratio: bool) -> Iterator[tuple[
         lambda s: f"{s.hit_ap:.3f}",
     ]
     if with_ratio:
-        fields.append(lambda s: f"{s.area_ratio:.2f}")
+        fields += [lambda s: f"{s.area_ratio:.2f}", lambda s: f"{s.calibration_error:.2f}"]
     columns = [_pairs(scores, key, field) for field in fields]
     for name in columns[0]:
         assert isinstance(name, tuple)

@@ -103,6 +103,7 @@ class Score(Record, frozen=True, kw_only=True):
         boxes: true boxes.
         hit_ap: IoU replaced by intersection over predicted area, threshold .5: for truth drawn larger than the thing.
         area_ratio: mean ratio of predicted to true area of those hits; 0 where there is none.
+        calibration_error: how far scores are from the share of detections that is right, at IoU .5.
         ap50_interval: 95 % interval of `ap50`, by drawing runs of similar frames with replacement.
         hit_ap_interval: likewise of `hit_ap`.
     """
@@ -118,6 +119,7 @@ class Score(Record, frozen=True, kw_only=True):
     ap30: Share
     hit_ap: Share
     area_ratio: Annotated[float, Meta(ge=0)] = 0.0
+    calibration_error: Share = 0.0
     ap50_interval: tuple[Share, Share] | None = None
     hit_ap_interval: tuple[Share, Share] | None = None
 

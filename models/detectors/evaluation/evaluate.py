@@ -13,7 +13,7 @@ from models.detectors.evaluation import events
 from models.detectors.evaluation.foreign import foreign, verdicts
 from models.detectors.evaluation.integers import operators
 from models.detectors.evaluation.points import readings
-from models.detectors.evaluation.scoring import average_precision, runs_of
+from models.detectors.evaluation.scoring import average_precision, calibration_error, matches, runs_of
 from models.detectors.evaluation.splits import Split, splits
 from models.detectors.evaluation.watch import LEAST, Eye
 from models.detectors.manifest import Manifest, Precision, Score, path_of, read_manifest
@@ -83,7 +83,10 @@ def _scores(manifest: Manifest, seen: Seen) -> Iterator[Score]:
     runs = runs_of(thumbnails(pictures)) if seen.split.has_runs else None
     for label, name in enumerate(manifest.labels):
         found = average_precision(pictures, seen.found, label, runs)
-        yield Score(precision=seen.precision, split=seen.split.name, label=name, **found._asdict())
+        error = round(calibration_error(*matches(pictures, seen.found, label)), 4)
+        yield Score(
+            precision=seen.precision, split=seen.split.name, label=name, calibration_error=error, **found._asdict()
+        )
 
 
 def _readings(manifest: Manifest, seen: Seen) -> Iterator[Reading]:

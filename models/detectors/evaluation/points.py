@@ -3,8 +3,8 @@
 A camera looks at a quiet street nearly all of the time, and what an operator can stand is a number of false alarms. So
 for fire and smoke the points bound the share of quiet pictures on which anything is seen: pictures of the training
 sources that training never saw, near twins included (`training.data.hold_out`), at least `LEAST_QUIET` of them, and
-validation pictures without the label. For things that stand in every street, the points bound how many detections on
-validation pictures are wrong.
+validation pictures on which nothing is boxed. For things that stand in every street, the points bound how many
+detections on validation pictures are wrong.
 """
 
 from __future__ import annotations

@@ -21,6 +21,8 @@ Annotation = dict[str, Any]  # as COCO writes it
 Interval = tuple[float, float]
 MOST_BOXES: Final = 100  # per class and picture, as COCO counts
 DRAWS: Final = 400
+LEAST_SCORE: Final = 0.05
+"""Of what calibration is about: below it nearly all is wrong, and there is so much that it alone would count."""
 
 
 class HitEval(COCOeval):  # type: ignore[misc]  # pycocotools is untyped
@@ -81,6 +83,22 @@ def matches(
     kept = [image for image in images if image is not None]
     scores = np.concatenate([image["dtScores"] for image in kept])
     return scores, np.concatenate([image["dtMatches"][0] for image in kept]) > 0
+
+
+def calibration_error(scores: NDArray[np.float64], is_right: NDArray[np.bool_]) -> float:
+    """How far scores are from the share that is right, over ten bins of equal width, weighted by their detections.
+
+    Args:
+        scores: (n,) in 0..1; those below `LEAST_SCORE` do not count.
+        is_right: (n,).
+    """
+    counted = scores >= LEAST_SCORE
+    scores, right = scores[counted], is_right[counted].astype(np.float64)
+    if not len(scores):
+        return 0.0
+    bins = np.minimum((scores * 10).astype(np.int64), 9)
+    apart = np.bincount(bins, scores, 10) - np.bincount(bins, right, 10)
+    return float(np.abs(apart).sum() / len(scores))
 
 
 def ap50(pictures: Sequence[Picture], found: Sequence[Candidates], label: int) -> float:

@@ -8,15 +8,15 @@ from pathlib import Path
 import onnx
 import torch
 
-from models.detectors.training.network import Exported
+from models.detectors.training.network import Exported, Network
 from models.detectors.training.train import load_network
 from models.errors import SourceError
 
 OPSET = 18
 
 
-def export(checkpoint: Path, labels: tuple[str, ...], size_px: int) -> onnx.ModelProto:
-    """The network of a checkpoint as ONNX.
+def network_of(checkpoint: Path, labels: tuple[str, ...]) -> Network:
+    """The network of a checkpoint.
 
     Raises:
         SourceError: it is no checkpoint of ours, or its scores are of other labels.
@@ -24,6 +24,11 @@ def export(checkpoint: Path, labels: tuple[str, ...], size_px: int) -> onnx.Mode
     network, found = load_network(checkpoint)
     if found != labels:
         raise SourceError(f"{checkpoint}: sees {', '.join(found)}, not {', '.join(labels)}; give the network's own")
+    return network
+
+
+def export(network: Network, size_px: int) -> onnx.ModelProto:
+    """A network as ONNX."""
     wrapped = Exported(network, size_px, size_px).eval()
     picture = torch.zeros((1, size_px, size_px, 3), dtype=torch.uint8)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)

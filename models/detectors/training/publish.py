@@ -21,8 +21,9 @@ from models.detectors.evaluation.points import best_scores, choose_gate, quiet_t
 from models.detectors.evaluation.scoring import average_precision, matches
 from models.detectors.evaluation.watch import Eye
 from models.detectors.manifest import Input, Manifest, Precision, Source, Threshold, Variant
+from models.detectors.training.calibrate import calibrate
 from models.detectors.training.data import Corpus, Picture, load_corpus, manifest
-from models.detectors.training.export import export
+from models.detectors.training.export import export, network_of
 from models.detectors.training.quantize import METHODS, quantize
 from models.detectors.training.recipes import Recipe
 from models.detectors.training.toml import to_toml
@@ -44,7 +45,9 @@ def publish(recipe: Recipe, checkpoint: Path, data: Path, out: Path, cache: Path
     """
     corpus = load_corpus(data, recipe)
     path = out / f"{recipe.name}.toml"
-    model = export(checkpoint, recipe.labels, recipe.size_px)
+    network = network_of(checkpoint, recipe.labels)
+    calibrate(network, corpus.val, recipe.size_px)
+    model = export(network, recipe.size_px)
     described = describe(recipe, write(model, out / f"{recipe.name}.onnx"), count_parameters(checkpoint))
     described = replace(described, sources=sources(data, recipe))
     described = with_integers(described, model, calibration(recipe, corpus), path, corpus.val)
@@ -139,11 +142,11 @@ def with_points(described: Manifest, eye: Eye, recipe: Recipe, corpus: Corpus) -
         chosen = {name: right_threshold(*matches(corpus.val, seen, label)) for label, name in enumerate(recipe.labels)}
         return replace(described, thresholds=chosen)
     quiet = eye.pictures(corpus.held_out, "held_out")
+    is_empty = [not picture.burns for picture in corpus.val]  # where smoke alone is boxed, flames were left out
     every = max(len(corpus.held_out) // GATE_PANS, 1)
     chosen = {}
     for label, name in enumerate(recipe.labels):
-        absent = [p.known[label] and not p.has(label) for p in corpus.val]
-        scores = np.concatenate((best_scores(quiet, label), best_scores(seen, label)[absent]))
+        scores = np.concatenate((best_scores(quiet, label), best_scores(seen, label)[is_empty]))
         chosen[name] = quiet_threshold(scores)
     pans = eye.pans(corpus.held_out[::every], "held_out", PAN_FPS)
     lit = eye.pans(burning_streets(corpus, recipe)[:GATE_PANS], "burning", PAN_FPS)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.detectors.training import data
 from models.detectors.training.augment import Sampler
 from models.detectors.training.data import Picture, hold_out, load_corpus, members, relabel, to_boxes
 from models.detectors.training.recipes import RECIPES, STREET, STREET_FILE, Recipe, recipe_of
@@ -53,6 +54,24 @@ def test_training_opens_no_test_set_and_holds_streets_out(folder: Path) -> None:
     assert len(corpus.streets) + len(corpus.held_out) == 40 + 1 + 1  # the picture that both sets have counts once
     assert len(corpus.held_out) > 1
     assert [p.known.tolist() for p in sorted(corpus.fires, key=lambda p: p.name)] == [[True, False], [True, True]] * 2
+
+
+def test_flames_that_nobody_boxed_are_learnt_and_their_picture_is_silent_about_others(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    smoking, burning = sorted(load_corpus(folder, RECIPES["fire_smoke"]).fires, key=lambda p: p.name)[:2]
+    table = folder / "flames.csv"
+    rows = [f"{smoking.sha256},,,,", f"{burning.sha256},0.1,0.2,0.3,0.6"]
+    table.write_text("\n".join(["sha256,x1,y1,x2,y2", *rows]), encoding="utf-8")
+    monkeypatch.setattr(data, "FLAMES", table)
+    after = {p.name: p for p in load_corpus(folder, RECIPES["fire_smoke"]).fires}
+    assert not after[smoking.name].known[0]
+    assert len(after[smoking.name].boxes) == len(smoking.boxes)
+    assert not after[burning.name].known[0]
+    height, width = burning.image.shape[:2]
+    np.testing.assert_allclose(
+        after[burning.name].boxes[-1], [0, 0.1 * width, 0.2 * height, 0.3 * width, 0.6 * height], rtol=1e-5
+    )
 
 
 def test_each_network_gets_the_boxes_and_the_silence_that_its_labels_mean(folder: Path) -> None:

@@ -16,7 +16,7 @@ from models.detectors.evaluation import points
 from models.detectors.session import open_session
 from models.detectors.training import publish as publishing
 from models.detectors.training.data import load_corpus
-from models.detectors.training.export import export
+from models.detectors.training.export import export, network_of
 from models.detectors.training.network import Exported, Network
 from models.detectors.training.publish import calibration, count_parameters, publish
 from models.detectors.training.quantize import METHODS
@@ -46,14 +46,13 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_an_exported_file_answers_as_the_network_does(checkpoint: Path, tmp_path: Path) -> None:
-    model = export(checkpoint, RECIPE.labels, 64)
+    network = network_of(checkpoint, RECIPE.labels)
+    model = export(network, 64)
     (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
     picture = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8)
     found = open_session(tmp_path / "net.onnx", None).run({"picture": picture})
-    network = Network(2).eval()
-    network.load_state_dict(torch.load(checkpoint, weights_only=True)["average"])
     with torch.inference_mode():
-        boxes, scores = Exported(network, 64, 64).eval()(torch.from_numpy(picture))
+        boxes, scores = Exported(network.eval(), 64, 64)(torch.from_numpy(picture))
     np.testing.assert_allclose(found["boxes"], boxes.numpy(), atol=1e-2)
     np.testing.assert_allclose(found["scores"], scores.numpy(), atol=1e-5)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from models.detectors.decode import Candidates
-from models.detectors.evaluation.scoring import average_precision, matches, runs_of
+from models.detectors.evaluation.scoring import average_precision, calibration_error, matches, runs_of
 from models.detectors.training.data import Picture
 
 
@@ -86,3 +86,10 @@ def test_runs_are_what_is_linked_by_likeness() -> None:
     angles = np.radians([0, 20, 40, 120, 135, 250])
     looks = np.stack((np.cos(angles), np.sin(angles)), 1).astype(np.float32)
     assert runs_of(looks, correlation=0.9).tolist() == [0, 0, 0, 3, 3, 5]
+
+
+def test_scores_are_off_by_how_far_they_are_from_the_share_that_is_right() -> None:
+    scores = np.array([0.75] * 4 + [0.25] * 4 + [0.01] * 90)
+    assert calibration_error(scores, np.array([True] * 3 + [False] * 4 + [True] + [True] * 90)) == 0
+    assert calibration_error(scores, np.array([False] * 98)) == pytest.approx(0.5)
+    assert calibration_error(np.zeros(0), np.zeros(0, np.bool_)) == 0
