@@ -21,9 +21,9 @@ from typing import Final, TypeVar
 import msgspec
 
 from models import catalogue
+from models.calendar import Weekday
 from models.city import City, generate
 from models.people import People, Role, load
-from models.people.duty import Weekday
 from models.people.files import to_csv, write
 from models.proof import prove
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+from typing import Final
 
 from models.content import Record
 
 
-class Day(enum.StrEnum):
-    """A weekday, Monday first, or a sort of day by the calendar."""
+class Weekday(enum.StrEnum):
+    """Days of the week, Monday first."""
 
     MON = "mon"
     TUE = "tue"
@@ -18,11 +19,19 @@ class Day(enum.StrEnum):
     FRI = "fri"
     SAT = "sat"
     SUN = "sun"
+
+
+WEEK: Final = tuple(Weekday)
+
+
+class Day(enum.StrEnum):
+    """A weekday, or a sort of day by the calendar."""
+
+    _ignore_ = "weekday"
+    for weekday in Weekday:
+        vars()[weekday.name] = weekday.value
     WORKDAY = "workday"
     HOLIDAY = "holiday"
-
-
-WEEK = tuple(Day)[:7]
 
 
 class Calendar(Record, frozen=True, kw_only=True):
@@ -42,4 +51,4 @@ class Calendar(Record, frozen=True, kw_only=True):
 
     def kinds_of(self, date: dt.date) -> frozenset[Day]:
         """Give the names under which a rule may mean `date`: its weekday, and workday or holiday."""
-        return frozenset({WEEK[date.weekday()], Day.WORKDAY if self.is_workday(date) else Day.HOLIDAY})
+        return frozenset({Day(WEEK[date.weekday()]), Day.WORKDAY if self.is_workday(date) else Day.HOLIDAY})

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Final, NamedTuple
 
+from models.calendar import Weekday
 from models.city.names import person_names
 from models.city.template import Hours, On, PostRow, Staff, Template
 from models.content import grouped
 from models.people import People, Person, Post, QuietHours, Unit
-from models.people.duty import ShiftKind, Weekday, WeeklyShift
+from models.people.duty import ShiftKind, WeeklyShift
 from models.people.posts import NODE_ROLES
 from models.places import Area, Cell, CellType, Line, Node, Places
 

@@ -16,9 +16,10 @@ from typing import Any, Final, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from models.calendar import WEEK
 from models.content import uncollected
 from models.people import People
-from models.people.duty import WEEK, DutyPlan, Term, window
+from models.people.duty import DutyPlan, Term, window
 from models.people.posts import Edge, Employment, Person, Post, Role, Unit, UnitKind
 
 Bools = NDArray[np.bool_]

@@ -17,6 +17,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
+from models.calendar import WEEK, Weekday
 from models.content import Record, grouped
 from models.messages import Id
 
@@ -32,21 +33,6 @@ def window(at_ms: int) -> tuple[int, int]:
     """
     day = at_ms // DAY_MS
     return (day - 1) * DAY_MS, (day + 1 + HORIZON_DAYS) * DAY_MS
-
-
-class Weekday(enum.StrEnum):
-    """Days of the week, Monday first."""
-
-    MON = "mon"
-    TUE = "tue"
-    WED = "wed"
-    THU = "thu"
-    FRI = "fri"
-    SAT = "sat"
-    SUN = "sun"
-
-
-WEEK: Final = tuple(Weekday)
 
 
 class ShiftKind(enum.StrEnum):

@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import catalogue, people
+from models.calendar import Weekday
 from models.catalogue import Lead
 from models.city import generate
 from models.errors import ConfigError, Problem
 from models.messages import Priority
 from models.people import May, People, Profile, Role
-from models.people.duty import DAY_MS, DutyPlan, Rota, Weekday, WeeklyShift
+from models.people.duty import DAY_MS, DutyPlan, Rota, WeeklyShift
 from models.people.fit import cross_problems
 from models.places import CellType
 

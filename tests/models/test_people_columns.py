@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.calendar import Weekday
 from models.city import generate
 from models.people import Authority, Employment, May, People, Person, Post, QuietHours, Role, Status, Unit, UnitKind
 from models.people.columns import EMPLOYMENTS, NO_QUIET, NOBODY, ROLES, PeopleColumns
-from models.people.duty import DAY_MS, DatedShift, Swap, Weekday, WeeklyShift, window
+from models.people.duty import DAY_MS, DatedShift, Swap, WeeklyShift, window
 
 NAMES: dict[str, Any] = {"name": "名", "name_en": "Name"}
 T0 = 1_780_000_000_000

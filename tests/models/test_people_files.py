@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import people
+from models.calendar import Weekday
 from models.check import check
 from models.city import generate, write
 from models.cli import main
 from models.errors import ConfigError, Problem
 from models.people import Contract, Edge, People, Person, Post, QuietHours, Role, Unit, UnitKind
-from models.people.duty import DatedShift, ShiftKind, Swap, Weekday, WeeklyShift
+from models.people.duty import DatedShift, ShiftKind, Swap, WeeklyShift
 from models.people.files import to_csv, to_toml
 from models.people.posts import AppointedFrom
 

@@ -15,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import catalogue as catalogues
+from models.calendar import Weekday
 from models.catalogue import Catalogue
 from models.cli import main
 from models.outlines import Polygons
 from models.people import Authority, Contract, Employment, May, People, Person, Post, Role, Status, Unit, UnitKind
-from models.people.duty import DAY_MS, Swap, Weekday, WeeklyShift
+from models.people.duty import DAY_MS, Swap, WeeklyShift
 from models.places import Area, AreaKind, Cell, CellKind, CellType, Places
 from models.proof import Finding, Kind, Proof, prove, text
 

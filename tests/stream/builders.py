@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from models import catalogue as catalogues
 from models import thresholds as thresholds_
+from models.calendar import Weekday
 from models.geo import LocalFrame, PointE7, Polygon
 from models.messages import ButtonPress, Detection, Lane, Observation, Payload, Quality, Reading
 from models.outlines import Points, Polygons
 from models.people import Authority, May, People, Person, Post, Role, Unit, UnitKind
-from models.people.duty import Weekday, WeeklyShift
+from models.people.duty import WeeklyShift
 from models.places import Cell, CellKind, Device, DeviceKind, Line, LineKind, Node, NodeKind, Places, Zone
 from models.thresholds import Thresholds
-from stream.records import Located, ObservationRecord, TimeSource
+from stream.records import (
+    HistoryItem,
+    HistoryRecord,
+    Located,
+    ObservationRecord,
+    ObsLog,
+    Outcome,
+    Said,
+    TimeSource,
+    encode,
+    said_of,
+)
 from stream.world import World
 from stream.zones.rules import Rules
 
@@ -208,4 +221,48 @@ class Seen:
 
 def batch(*items: Located, at_ms: int | None = None) -> ObservationRecord:
     """Make the record of a batch, appended when its last item came."""
-    return ObservationRecord(at_ms=max(i.received_ms for i in items) if at_ms is None else at_ms, items=items)
+    at_ms = max(i.received_ms for i in items) if at_ms is None else at_ms
+    return ObservationRecord(at_ms=at_ms, said=tuple(gathered(items)))
+
+
+def gathered(items: Iterable[Located]) -> Iterator[Said]:
+    """Give observations as ingest does: those together that follow each other and share what a message shares."""
+
+    def shared(one: Said) -> Said:
+        return replace(one, observations=(), event_ms=(), inferred_ms=())
+
+    run: list[Said] = []
+    for one in map(said_of, items):
+        same = run and run[0].observations[0].device_id == one.observations[0].device_id
+        if run and not (same and shared(run[0]) == shared(one)):
+            yield joined(run)
+            run = []
+        run.append(one)
+    if run:
+        yield joined(run)
+
+
+def joined(run: Sequence[Said]) -> Said:
+    """Return what a device said as one."""
+    inferred = tuple(ms for one in run for ms in one.inferred_ms or (None,))
+    return replace(
+        run[0],
+        observations=tuple(seen for one in run for seen in one.observations),
+        event_ms=tuple(ms for one in run for ms in one.event_ms),
+        inferred_ms=inferred if any(ms is not None for ms in inferred) else (),
+    )
+
+
+def decided(
+    record: ObsLog, offset: int, outcomes: Sequence[Outcome | None], signal_ids: dict[int, str], *, version: str = ""
+) -> list[HistoryItem]:
+    """Return the decisions on a record one by one, as the history is told them."""
+    kept = HistoryRecord(
+        at_ms=0,
+        place=(0, offset),
+        obs=msgspec.Raw(encode(record)),
+        rule_version=version,
+        outcomes=tuple(outcomes),
+        signal_ids=signal_ids,
+    )
+    return [one.item() for one in kept.decided()]

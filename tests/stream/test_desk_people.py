@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from models.calendar import Weekday
 from models.messages import DecisionKind, DispatchOrder, Load, Priority, Stage
-from models.people.duty import Weekday, WeeklyShift
+from models.people.duty import WeeklyShift
 from models.people.loads import FRESH_MS
 from stream.desk.desk import Desk
 from stream.desk.row import MetaRow

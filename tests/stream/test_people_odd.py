@@ -6,9 +6,10 @@ import datetime as dt
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from models.calendar import Weekday
 from models.messages import Priority
 from models.people import Authority, May, Role, Unit, UnitKind
-from models.people.duty import Swap, Weekday, WeeklyShift
+from models.people.duty import Swap, WeeklyShift
 from stream.rank import Match, Question, match
 from tests.stream import builders as b
 from tests.stream.builders import AUTHORITY, POSTS, T0, at

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.calendar import Weekday
 from models.city import generate
 from models.geo import PointE7
 from models.messages import VERSION, Load, OrderStep, Priority
 from models.people import Authority, Contract, Employment, May, Person, Role, Unit, UnitKind
-from models.people.duty import DatedShift, Weekday, WeeklyShift
+from models.people.duty import DatedShift, WeeklyShift
 from models.places import Area, AreaKind, CellType
 from stream.rank import Match, Question, match
 from stream.world import World
