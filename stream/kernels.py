@@ -4,14 +4,15 @@ Coordinates are integers of 1e-7 degree. A layer of places is one int32 array, l
 may span at most `MAX_SPAN_E7` in each direction: then no product of two differences leaves 64 bits, and every test of
 a border is exact.
 
-This is the only door to numba. Its cache looks at the file of a function alone, so a function calls nothing from
-another file that is compiled too.
+This is the only door to numba, and to its cache.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import numba
@@ -42,6 +43,22 @@ MAX_RADIUS_MM: Final = 150_000
 """A vaguer position says nothing about who else is concerned."""
 
 
+def sources() -> list[Path]:
+    """Return every file whose functions, or whose constants, become machine code."""
+    folder = Path(__file__).parent
+    return [folder / f"{name}.py" for name in ("kernels", "layout", "squares")] + sorted(folder.glob("chain/*.py"))
+
+
+def _cache_folder() -> Path:
+    """Return a folder for the machine code of the sources as they are: numba looks at the file of a function alone.
+
+    Where it cannot be written, numba goes to the user's cache.
+    """
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources()))
+    return Path(numba.config.CACHE_DIR or Path(__file__).parent / "__pycache__") / f"kernels-{digest.hexdigest()[:16]}"
+
+
+numba.config.CACHE_DIR = str(_cache_folder())
 _njit: Any = numba.njit  # its stubs leave `_nrt` out
 
 
