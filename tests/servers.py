@@ -70,19 +70,25 @@ def answers(port: int) -> bool:
 
 
 class Server:
-    """A process that can be stopped, killed, frozen and started again, on the same port and with the same data."""
+    """A process that can be stopped, killed, frozen and started again, on the same port and with the same data.
+
+    Attributes:
+        command: its command line, for who runs it by another's means.
+        is_up: whether it answers.
+    """
 
     def __init__(self, name: str, command: Sequence[str], folder: Path, is_up: Callable[[], bool]) -> None:
         self.log_file = folder / f"{name}.log"
         self.process: subprocess.Popen[bytes] | None = None
-        self._name, self._command, self._is_up = name, command, is_up
+        self.command, self.is_up = command, is_up
+        self._name = name
 
     def start(self) -> None:
         """Start it, and return when it answers."""
         with self.log_file.open("ab") as sink:
-            self.process = subprocess.Popen(self._command, stdout=sink, stderr=sink)
+            self.process = subprocess.Popen(self.command, stdout=sink, stderr=sink)
         end_s = time.monotonic() + START_S
-        while not self._is_up():
+        while not self.is_up():
             if self.process.poll() is not None or time.monotonic() > end_s:
                 raise RuntimeError(f"{self._name} did not start:\n{self.log_file.read_text()[-3000:]}")
             time.sleep(0.05)

@@ -16,18 +16,16 @@ CHUNK: Final = 65_536
 class Proxy:
     """Passes connections on to a port of this machine.
 
-    Args:
-        target_port: of the real server.
-
     Attributes:
         port: where it listens, on loopback.
+        target_port: of the real server; to be set before the first connection where it is not known yet.
         delay_s: each chunk waits so long.
     """
 
-    def __init__(self, target_port: int) -> None:
+    def __init__(self, target_port: int = 0) -> None:
         self.port = free_port()
+        self.target_port = target_port
         self.delay_s = 0.0
-        self._target_port = target_port
         self._is_cut = threading.Event()
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
         self._listener = socket.create_server(("127.0.0.1", self.port))
@@ -59,7 +57,7 @@ class Proxy:
                 client.close()
                 continue
             try:
-                server = socket.create_connection(("127.0.0.1", self._target_port), timeout=5.0)
+                server = socket.create_connection(("127.0.0.1", self.target_port), timeout=5.0)
             except OSError:
                 client.close()
                 continue

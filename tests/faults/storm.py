@@ -2,7 +2,8 @@
 
     python -m tests.faults.storm --faults 200 --seed 7
 
-prints a table, and resumes with `--from N` where it was stopped: fault N is the same in every run of a seed.
+prints a table, and resumes with `--from N` where it was stopped: fault N is the same in every run of a seed. The first
+half of the faults strikes a town on the embedded log, the other a town on Mosquitto, Kafka and InfluxDB.
 """
 
 from __future__ import annotations
@@ -16,18 +17,21 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from tests.chain.oracle import locked
+from tests.faults.ground import GROUNDS, missing
 from tests.faults.town import Town, until
 
 PAUSE_S: Final = 8.0
 """Longer than any session timeout: a process that is thawed after it speaks for a world that has moved on."""
 UNHEARD: Final = 5
+PATIENCE_S: Final = 90.0
 FAKETIME: Final = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 
 
@@ -58,20 +62,25 @@ class Outcome:
 
 
 class Storm:
-    """Faults on a town."""
+    """Faults on a town.
+
+    Attributes:
+        faults: what may happen, to whom, and how; the order is part of what a seed means.
+    """
 
     def __init__(self, town: Town, *, clock: Path | None) -> None:
         self._town = town
         self._clock = clock
+        mine = ("edge", "broker", *town.workers, "alerts")
+        servers = tuple(name for name in ("kafka", "influxdb", "history") if town.has(name))
         self.faults: list[tuple[str, str, Callable[[], int]]] = [
-            *(("kill", name, lambda name=name: self._kill(name)) for name in ("edge", "broker", "stream", "alerts")),
-            *(("pause", name, lambda name=name: self._pause(name)) for name in ("edge", "broker", "stream", "alerts")),
-            ("restart", "stream", lambda: self._restart("stream")),
-            ("restart", "alerts", lambda: self._restart("alerts")),
-            ("cut", "edge-broker", self._cut),
-            ("delay", "edge-broker", self._delay),
-            ("disk full", "stream", lambda: self._disk_full("stream")),
-            ("disk full", "edge", lambda: self._disk_full("edge")),
+            *(("kill", name, partial(self._kill, name)) for name in mine + servers),
+            *(("pause", name, partial(self._pause, name)) for name in mine + servers),
+            *(("restart", name, partial(self._restart, name)) for name in (town.workers[0], "alerts", *servers)),
+            *(("cut", name, partial(self._cut, name)) for name in town.lines),
+            *(("delay", name, partial(self._delay, name)) for name in town.lines),
+            *(("disk full", name, partial(self._disk_full, name)) for name in (servers[:1] or town.workers)),
+            ("disk full", "edge", partial(self._disk_full, "edge")),
             *((("clock step", "edge", self._step_clock),) if clock else ()),
         ]
 
@@ -103,19 +112,21 @@ class Storm:
 
     def _pid(self, name: str) -> int:
         child = self._town.child(name)
-        until(lambda: child.pid is not None, 30.0, f"{name} runs")
+        until(lambda: child.pid is not None, PATIENCE_S, f"{name} runs")
         assert child.pid is not None
         return child.pid
 
     @contextmanager
-    def _frozen(self, name: str) -> Iterator[None]:
-        pid = self._pid(name)
-        os.kill(pid, signal.SIGSTOP)
+    def _frozen(self, *names: str) -> Iterator[None]:
+        pids = [self._pid(name) for name in names]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
         try:
             yield
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
     @contextmanager
     def _something_to_lose(self, name: str) -> Iterator[int]:
@@ -123,26 +134,32 @@ class Storm:
         if name == "alerts":
             with self._frozen("alerts"):
                 self._town.plant()
-                until(lambda: self._town.unheard("orders") > 0, 30.0, "an order waits for alerts")
-                yield self._town.unheard("orders")
-        elif name == "stream":
-            with locked(self._town.state / "log.db"):  # it takes messages and cannot store them
-                at_stake = self._piled_up("observations wait for the stream")
-                yield at_stake
+                yield self._piled_up("an order waits for alerts", self._town.unheard, enough=1)
+        elif name in {"influxdb", "history"}:
+            with self._frozen("influxdb"):
+                yield self._piled_up("decisions wait for the database", self._decided_since(self._town.written()))
+        elif name in {"kafka", *self._town.workers}:
+            # The stream takes messages and cannot store them.
+            no_log = self._frozen("kafka") if self._town.has("kafka") else locked(self._town.state / "log.db")
+            with no_log:
+                yield self._piled_up("observations wait for the stream")
         else:
-            with self._frozen("broker" if name == "broker" else "stream"):
-                at_stake = self._piled_up("observations wait in the outbox")
-                yield at_stake
+            with self._frozen(*(("broker",) if name == "broker" else self._town.workers)):
+                yield self._piled_up("observations wait in the outbox")
 
-    def _piled_up(self, what: str, pending: Callable[[], int] | None = None) -> int:
+    def _decided_since(self, before: int) -> Callable[[], int]:
+        """Count the lines since then that the stream has taken: the database stands still and cannot have them."""
+        return lambda: self._town.written() - before - self._town.waiting()
+
+    def _piled_up(self, what: str, pending: Callable[[], int] | None = None, *, enough: int = UNHEARD) -> int:
         """Wait until enough is unanswered, and return how much that is: the next look may find it answered."""
         found: list[int] = []
 
         def is_enough() -> bool:
             found[:] = [(pending or self._town.waiting)()]
-            return found[0] >= UNHEARD
+            return found[0] >= enough
 
-        until(is_enough, 30.0, what)
+        until(is_enough, PATIENCE_S, what)
         return found[0]
 
     def _kill(self, name: str) -> int:
@@ -163,29 +180,35 @@ class Storm:
             time.sleep(PAUSE_S)
         return at_stake
 
-    def _cut(self) -> int:
-        self._town.proxy.cut()
-        at_stake = self._piled_up("observations wait in the outbox")
+    def _cut(self, name: str) -> int:
+        line, before = self._town.lines[name], self._town.written()
+        line.cut()
+        at_stake = self._piled_up(f"something waits before the line {name}", self._before(name, before))
         time.sleep(1.0)
-        self._town.proxy.mend()
+        line.mend()
         return at_stake
 
-    def _delay(self) -> int:
-        self._town.proxy.delay_s = 0.7
-        at_stake = self._piled_up("observations wait in the outbox")
+    def _delay(self, name: str) -> int:
+        line, before = self._town.lines[name], self._town.written()
+        line.delay_s = 0.7
+        at_stake = self._piled_up(f"something waits before the line {name}", self._before(name, before))
         time.sleep(2.0)
-        self._town.proxy.mend()
+        line.mend()
         return at_stake
+
+    def _before(self, name: str, written: int) -> Callable[[], int]:
+        """Count what waits before a line: what was decided since, or what is in the outbox."""
+        return self._decided_since(written) if name == "history-influx" else self._town.waiting
 
     def _disk_full(self, name: str) -> int:
         """Let no file of a process grow for a while: what a full disk does to it."""
         pid = self._pid(name)
         limits = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-        smallest = min(path.stat().st_size for path in self._town.state.glob("*.db-wal")) if name == "stream" else 0
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (max(smallest, 4096), limits[1]))
+        smallest = min((path.stat().st_size for path in self._town.state.glob("*.db-wal")), default=0)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (max(smallest if name == "stream" else 0, 4096), limits[1]))
         try:
             # The edge cannot even put into its outbox what it reads: then the lines of its files are at stake.
-            pending = self._town.waiting if name == "stream" else self._town.unstored
+            pending = self._town.unstored if name == "edge" else self._town.waiting
             at_stake = self._piled_up(f"something waits for the {name}", pending)
             time.sleep(2.0)
         finally:
@@ -196,7 +219,7 @@ class Storm:
     def _step_clock(self) -> int:
         """Step the wall clock of the edge an hour ahead and back again; its boot clock goes on."""
         assert self._clock is not None
-        with self._frozen("stream"):
+        with self._frozen(*self._town.workers):
             at_stake = self._piled_up("observations wait in the outbox")
             self._clock.write_text("+3600")
         time.sleep(2.0)
@@ -206,8 +229,8 @@ class Storm:
         return at_stake
 
 
-def run(folder: Path, *, faults: int, seed: int, first: int = 0) -> Iterator[Outcome]:
-    """Yield what was found after each fault.
+def run(folder: Path, numbers: Sequence[int], *, seed: int, on: str = "embedded") -> Iterator[Outcome]:
+    """Yield what was found after each of these faults of a seed, in a town on that ground.
 
     Raises:
         AssertionError: something was lost or doubled; it says after which fault, and how to repeat it.
@@ -222,20 +245,18 @@ def run(folder: Path, *, faults: int, seed: int, first: int = 0) -> Iterator[Out
             "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         }
-    town = Town(folder, sensors=3 * faults + 10, preload=preload)
+    town = Town(folder, sensors=3 * len(numbers) + 10, on=on, preload=preload)
     try:
         town.start()
         storm = Storm(town, clock=clock)
         town.plant()
         town.settle()
-        for number in range(first, faults):
+        for number in numbers:
             try:
                 yield storm.strike(number, seed)
             except AssertionError as exc:
-                where = (
-                    f"fault {number}: python -m tests.faults.storm --faults {number + 1} --seed {seed} --from {number}"
-                )
-                raise AssertionError(f"{exc}\n{where}\n{_last_words(town)}") from exc
+                again = f"python -m tests.faults.storm --on {on} --faults {number + 1} --seed {seed} --from {number}"
+                raise AssertionError(f"{exc}\nfault {number}: {again}\n{_last_words(town)}") from exc
     finally:
         town.stop()
 
@@ -257,16 +278,33 @@ def row(one: Outcome) -> str:
     )
 
 
-if __name__ == "__main__":
+def _parts(on: str, faults: int, first: int) -> list[tuple[str, range]]:
+    """Return which faults happen where: with both grounds, the first half on the embedded one."""
+    half = {"embedded": faults, "servers": 0}.get(on, (faults + 1) // 2)
+    return [("embedded", range(first, half)), ("servers", range(max(first, half), faults))]
+
+
+def main() -> int:
+    """Let faults happen, and print a table of what was found."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--faults", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--from", type=int, default=0, dest="first")
+    parser.add_argument("--on", choices=("both", *GROUNDS), default="both", help="what the town stands on")
     arguments = parser.parse_args()
-    sys.stdout.write(HEAD + "\n")
-    with tempfile.TemporaryDirectory(prefix="gridwarden-storm-") as name:
-        for outcome in run(Path(name), faults=arguments.faults, seed=arguments.seed, first=arguments.first):
-            sys.stdout.write(row(outcome) + "\n")
-            sys.stdout.flush()
-            if not outcome.is_clean:
-                sys.exit(1)
+    sys.stdout.write(f"{HEAD}\n")
+    for on, numbers in _parts(arguments.on, arguments.faults, arguments.first):
+        if on == "servers" and numbers and (absent := missing()):
+            sys.stdout.write(f"{len(numbers)} faults on servers are left out: {'; '.join(absent)}\n")
+            continue
+        with tempfile.TemporaryDirectory(prefix="gridwarden-storm-") as name:
+            for outcome in run(Path(name), numbers, seed=arguments.seed, on=on) if numbers else ():
+                sys.stdout.write(f"{row(outcome)}\n")
+                sys.stdout.flush()
+                if not outcome.is_clean:
+                    return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
