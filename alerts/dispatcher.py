@@ -16,7 +16,8 @@ from typing import Final, Generic, TypeVar
 
 from alerts import inbox, reports
 from alerts.admission import Request
-from alerts.canaries import Canaries, is_canary
+from alerts.canaries import FILE as CANARIES_FILE
+from alerts.canaries import Canaries, is_canary, remember, remembered
 from alerts.entries import Sent
 from alerts.inbox import Picture
 from alerts.notice import alert_of, expires_ms, is_news
@@ -137,7 +138,9 @@ class Dispatcher:
     def __init__(self, config: Config, keys: Keyring, office: Office) -> None:
         self.refused: Counter[str] = Counter()
         """Messages that were not taken, by reason."""
-        self.canaries = Canaries(round(config.edge.canary_s * 1000))
+        self._canaries_file = config.state / CANARIES_FILE
+        known = remembered(self._canaries_file, office.names.places.device_by_id)
+        self.canaries = Canaries(round(config.edge.canary_s * 1000), known=known, since_ms=office.now_ms())
         self.health: dict[str, Health] = defaultdict(Health)
         self._tenant = config.tenant
         self._keys = keys
@@ -195,7 +198,7 @@ class Dispatcher:
             elif isinstance(received, Status):
                 self.health[received.device_id].heard(received)
             elif isinstance(received, DispatchOrder) and is_canary(received):
-                self.canaries.hear(received, self._office.now_ms())
+                self._hear(received)
                 self._acknowledge([received])
             else:
                 requests.append(received)
@@ -213,6 +216,12 @@ class Dispatcher:
             self._acknowledge(stored)
         for came in batch:
             came.ack()
+
+    def _hear(self, canary: DispatchOrder) -> None:
+        before = len(self.canaries.singers)
+        self.canaries.hear(canary, self._office.now_ms())
+        if len(self.canaries.singers) > before:
+            remember(self._canaries_file, self.canaries.singers)
 
     def _refuse(self, error: MessageError, topic: str) -> None:
         self.refused[error.reason] += 1

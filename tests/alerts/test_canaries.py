@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 from msgspec.structs import replace
 
-from alerts.canaries import Canaries, is_canary
+from alerts.canaries import FILE, Canaries, is_canary, remember, remembered
 from models.messages import CANARY, DispatchOrder, Timeline
 from tests.alerts.town import incident, order
 
@@ -31,6 +33,22 @@ def test_after_three_periods_without_one_a_device_is_silent_and_back_with_the_ne
     assert [song.is_silent for song in canaries.songs(T0 + 3 * MINUTE)] == [True, False]
     canaries.hear(canary("cam-01", T0 + 3 * MINUTE), T0 + 3 * MINUTE)
     assert [song.is_silent for song in canaries.songs(T0 + 3 * MINUTE)] == [False, False]
+
+
+def test_who_falls_silent_while_this_process_is_away_is_missed_and_who_was_taken_down_is_not(tmp_path: Path) -> None:
+    path = tmp_path / FILE
+    assert remembered(path, {"cam-01"}) == []
+    before = Canaries(MINUTE)
+    for device in ("cam-03", "cam-01", "cam-02"):
+        before.hear(canary(device, T0), T0)
+    remember(path, before.singers)
+    after = Canaries(MINUTE, known=remembered(path, {"cam-01", "cam-02"}), since_ms=T0 + 60 * MINUTE)
+    after.hear(canary("cam-01", T0 + 61 * MINUTE), T0 + 61 * MINUTE)
+    assert [song.is_silent for song in after.songs(T0 + 61 * MINUTE)] == [False, False]
+    silent = [song.device_id for song in after.songs(T0 + 63 * MINUTE) if song.is_silent]
+    assert silent == ["cam-02"]
+    path.write_text("torn")
+    assert remembered(path, {"cam-01"}) == []
 
 
 def test_a_real_order_is_no_canary() -> None:
