@@ -6,6 +6,7 @@ All clocks run on `Entry.at_ms`, our own time: an officer's device may tell any.
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from typing import Any, Final
 
 from msgspec import Struct
@@ -32,6 +33,8 @@ Interval = tuple[int, int | None]
 StepKey = tuple[int, bool]
 """(step, seat): the command seat's step has the number of the first one."""
 
+REPORTS_KEPT: Final = 64
+"""Of each person: what he is shown, and what tells whether he reports too much."""
 ENDING: Final = frozenset({DecisionKind.CLEAR, DecisionKind.CLOSE, DecisionKind.CANCEL})
 REFUSED: Final = "STALE_DECISION"
 """Reason of an order that answers a decision which the stream did not take."""
@@ -253,6 +256,7 @@ class Casebook:
         unstored: decisions that the stream has not acknowledged yet, by seq.
         evidence: pictures that we hold, by id.
         reports, unstored_reports: the same of what was reported to us.
+        reports_of: the newest reports of each person or post, the newest last.
     """
 
     def __init__(self) -> None:
@@ -267,6 +271,7 @@ class Casebook:
         self.unstored: dict[int, Decision] = {}
         self.reports = 0
         self.unstored_reports: dict[int, Observation] = {}
+        self.reports_of: defaultdict[str, deque[Observation]] = defaultdict(lambda: deque(maxlen=REPORTS_KEPT))
         self.seq = 0
 
     def apply(self, entry: Entry) -> str:
@@ -286,6 +291,7 @@ class Casebook:
             case Observation():
                 self.reports = body.seq
                 self.unstored_reports[body.seq] = body
+                self.reports_of[body.reporter or ""].append(body)
                 return ""
             case Evidence():
                 self.evidence[body.evidence_id] = body

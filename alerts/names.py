@@ -24,6 +24,7 @@ class Names:
         self.people = who
         self.places = where
         self.limits: dict[Priority, Limits] = limits_of(content.clocks)
+        self._basis_en = {one.basis: one.basis_en for one in content.categories if one.basis_en}
 
     @classmethod
     def load(cls, config: Config) -> Self:
@@ -49,6 +50,15 @@ class Names:
         """Return the name of a post."""
         post = self.people.post_by_id.get(post_id)
         return Words(post.name, post.name_en) if post else Words(post_id, post_id)
+
+    def unit(self, unit_id: str) -> Words:
+        """Return the name of a unit."""
+        unit = self.people.unit_by_id.get(unit_id)
+        return Words(unit.name, unit.name_en) if unit else Words(unit_id, unit_id)
+
+    def basis(self, basis: str) -> Words:
+        """Return a rule by which a unit leads; where the catalogue has it in one language only, as it stands."""
+        return Words(basis, self._basis_en.get(basis, basis))
 
     def scope(self, post_id: str) -> tuple[str, ...]:
         """Return the codes of the places that a post answers for."""

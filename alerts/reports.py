@@ -7,12 +7,16 @@ for a source like any other.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from alerts.casebook import Case, Casebook
 from models import clock
+from models.catalogue import Catalogue
+from models.geo import distance_m, point_e7
 from models.messages import VERSION, Lane, Observation, ObservationBatch, Position, Quality, Report
 from models.topics import ALERTS
 
@@ -21,6 +25,16 @@ BOOT_ID: Final = f"boot-{uuid.uuid4().hex[:16]}"
 """Of this process: what an earlier one took down has its own clock, and only its wall time counts."""
 LIVE_MS: Final = 60_000
 """What has waited for longer is a late first delivery."""
+
+
+MOST: Final = 10
+"""Reports of one person"""
+WITHIN_MS: Final = 600_000
+"""in so long, at most: whoever sees more than that calls the seat."""
+MOST_OF_SEAT: Final = 60
+"""The seat reports for whoever calls."""
+REACH_M: Final = 150.0
+"""An incident is where its first evidence was: so far from there what was reported may have been."""
 
 
 class Tip(Struct, frozen=True, kw_only=True):
@@ -64,3 +78,29 @@ def batch(report: Observation, *, now_ms: int) -> ObservationBatch:
         sent_mono_ms=clock.mono_ms(),
         observations=(replace(report, quality=Quality.LATE) if is_late else report,),
     )
+
+
+def is_too_many(earlier: Iterable[Observation], most: int, *, now_ms: int) -> bool:
+    """Whether somebody who has reported `earlier` has to wait before he may report again."""
+    return sum(now_ms - one.observed_at_ms < WITHIN_MS for one in earlier) >= most
+
+
+def incident_of(report: Observation, book: Casebook, catalogue: Catalogue) -> Case | None:
+    """Return the case that a report has opened or joined: the newest of its family, place and reporter, None so far."""
+    if report.position is None or not isinstance(report.payload, Report):
+        return None
+    category = catalogue.category_by_key.get(report.payload.category)
+    found = [
+        case
+        for case in book.cases.values()
+        if report.reporter in case.order.incident.reporters
+        and (category is None or case.order.incident.family == category.family)
+        and not (case.shut and case.shut[-1][0] < report.observed_at_ms)  # what comes after a close is another one
+        and _away_m(report.position, case.order.incident.position) <= REACH_M
+    ]
+    newest = max(found, key=lambda case: case.order.incident.opened_at_ms, default=None)
+    return book.cases.get(newest.merged_into or newest.incident_id) if newest else None
+
+
+def _away_m(one: Position, other: Position) -> float:
+    return distance_m(point_e7(one.lon_deg, one.lat_deg), point_e7(other.lon_deg, other.lat_deg))

@@ -40,6 +40,7 @@ REASONS: Final = {
     "NO_AUTHORITY": Words("无处置权限", "no authority"),
     "UNQUALIFIED": Words("不具备牵头资质", "not qualified to lead"),
     "ASSIGNED": Words("由指挥长指派", "assigned by a commander"),
+    "MAY_SETTLE": Words("可当场处置", "may settle it on the spot"),
     "PARTNER": Words("协同单位一并知会", "partners are told too"),
     "LATE": Words("证据过旧，仅报指挥席", "old evidence: for the seat alone"),
     # of the matcher: why this place

@@ -18,6 +18,7 @@ from models.errors import ConfigError, Problem
 from models.geo import point_e7
 from models.messages import Candidate, OrderStep, Stage
 from stream.rank import Match, Question, match
+from stream.settle import MAY_SETTLE, with_settlers
 from stream.world import World
 
 MAX_RADIUS_M = 100_000
@@ -58,7 +59,7 @@ def route(asked: Asked, world: World) -> Match:
         priority=category.priority_at(Stage.ALARM),
         at_ms=asked.at_ms,
     )
-    return match(question, world)
+    return with_settlers(match(question, world), category, world.people)
 
 
 def moment(text: str | None, world: World, *, now_ms: int) -> int:
@@ -128,6 +129,8 @@ def lines(found: Match, world: World) -> Iterator[str]:
     zone = ZoneInfo(world.people.time_zone)
     yield f"lead: {found.lead_unit}, {found.lead_post}   areas: " + " ".join(f"{k}={v}" for k, v in found.areas.items())
     yield f"why: {' '.join(found.reasons) or '-'}   basis: {found.basis or '-'}"
+    settlers = dict.fromkeys(one.post for step in found.steps for one in step.candidates if MAY_SETTLE in one.reasons)
+    yield f"may settle it on the spot: {' '.join(settlers) or '-'}"
     for step in found.steps:
         yield f"{_step(step)}  {' '.join(step.reasons)}".rstrip()
         for candidate in step.candidates:

@@ -88,7 +88,7 @@ class WaitView(View, frozen=True, kw_only=True):
 
 
 class CaseView(View, frozen=True, kw_only=True):
-    """Everything the seat sees of a case."""
+    """Everything the seat sees of a case; `basis` is the rule by which `lead_unit` leads."""
 
     incident_id: str
     seq: int
@@ -120,6 +120,8 @@ class CaseView(View, frozen=True, kw_only=True):
     evidence: tuple[PictureView, ...]
     evidence_missing: int
     lead_post: Text
+    lead_unit: Text
+    basis: Text
     order_reasons: tuple[Reason, ...]
     tellings: tuple[TellingView, ...]
     decisions: tuple[DecisionView, ...]
@@ -149,6 +151,8 @@ class AlertView(View, frozen=True, kw_only=True):
     evidence: tuple[PictureView, ...]
     telling: TellingView
     taken_by: tuple[Text, ...]
+    lead_unit: Text
+    basis: Text
 
 
 class DeviceView(View, frozen=True, kw_only=True):
@@ -232,6 +236,8 @@ def case_view(case: Case, book: Casebook, names: Names, plan: Plan) -> CaseView:
         evidence=evidence,
         evidence_missing=len(incident.evidence_ids) - len(evidence),
         lead_post=text(names.post(order.lead_post)),
+        lead_unit=text(names.unit(order.lead_unit)),
+        basis=text(names.basis(order.basis)),
         order_reasons=_reasons(order.reasons),
         tellings=tuple(telling_view(telling, names) for telling in case.tellings.values()),
         decisions=tuple(
@@ -282,6 +288,8 @@ def alert_view(case: Case, telling: Telling, book: Casebook, names: Names) -> Al
         evidence=_pictures(case, book),
         telling=telling_view(telling, names),
         taken_by=tuple(text(names.person(other.intent.person)) for other in others),
+        lead_unit=text(names.unit(case.order.lead_unit)),
+        basis=text(names.basis(case.order.basis)),
     )
 
 

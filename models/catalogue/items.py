@@ -73,7 +73,7 @@ class Category(Record, frozen=True, kw_only=True):
         family: incidents merge within a family only.
         cap: None for internal categories that no public message is made of.
         lead_unit: id of the unit that leads where no exclusive cell says otherwise.
-        basis: the rule that gives the unit this duty.
+        basis: the rule that gives the unit this duty; `basis_en`: its name in English.
         limit: the handling limit of the list; None: the clock `handling` of the priority.
         evidence: pictures without which it is not closed.
         neighbours_m: how far around the owners of cells and nodes are told of a general alarm; None: they are not.
@@ -94,6 +94,7 @@ class Category(Record, frozen=True, kw_only=True):
     lead_unit: Id
     basis: Text
     source: Text
+    basis_en: Text | None = None
     pre_alarm_priority: Priority | None = None
     cap: Cap | None = None
     limit: TimeLimit | None = None

@@ -24,6 +24,7 @@ from models.messages import (
 from stream.neighbours import neighbours
 from stream.rank import Match, Question, match
 from stream.records import SignalRecord
+from stream.settle import with_settlers
 from stream.world import World
 
 PLACEHOLDER: Final = ("orders", 1)
@@ -60,7 +61,7 @@ def matched_order(
         # The clocks of `alerts` run from the first revision on: a step that is due by now is about to be used now.
         since_ms=incident.opened_at_ms if revision > 1 else None,
     )
-    found = match(question, now.world)
+    found = with_settlers(match(question, now.world), category, now.world.people)
     around = _neighbours(question, incident, found, now)
     return DispatchOrder(
         v=VERSION,

@@ -11,13 +11,14 @@ import msgspec
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from alerts.reports import MOST
 from alerts.web import assets
 from models.clock import now_ms
 from models.config import to_toml
 from models.messages import Alert, Response, Stage
 from tests.alerts.field import Field, Service
 from tests.alerts.test_service import dispatch
-from tests.alerts.town import Town, chain, incident, order
+from tests.alerts.town import Town, chain, city_names, incident, order
 from tests.conftest import embedded_broker, wait_until
 
 pytestmark = pytest.mark.browser
@@ -225,3 +226,88 @@ def test_a_broker_that_is_gone_cannot_look_like_a_quiet_day(
     expect(page.locator("#stale")).to_contain_text("broker is down", timeout=12_000)
     page.close()
     assert service.stop() == 0
+
+
+def test_both_pages_say_by_which_rule_a_unit_leads_and_who_may_settle_it(
+    field: Field, service: Service, seat: Page, browser: Browser
+) -> None:
+    at = incident(now_ms=now_ms())
+    first, *rest = chain(at, now_ms())
+    one = msgspec.structs.replace(first.candidates[0], reasons=("MAY_SETTLE",))
+    first = msgspec.structs.replace(first, candidates=(one, *first.candidates[1:]))
+    field.order(order(at, steps=(first, *rest), basis="样例责任清单：应急处置"))
+    expect(seat.locator("#head .basis")).to_contain_text("Legal basis sample list of duties: emergency response")
+    expect(seat.locator("#told")).to_contain_text("may settle it on the spot")
+    phone = browser.new_context(viewport={"width": 390, "height": 844}, locale="zh-CN")
+    page = open_page(phone, service.login(one.person))
+    expect(page.locator(".facts")).to_contain_text("职责依据")
+    expect(page.locator(".facts")).to_contain_text("样例责任清单：应急处置")
+    expect(page.locator(".facts")).to_contain_text("可当场处置")
+    phone.close()
+
+
+def report_page(context: BrowserContext, address: str) -> Page:
+    page = open_page(context, address)
+    page.get_by_role("link", name="Report").or_(page.get_by_role("link", name="上报事件")).click()
+    expect(page.locator("#link")).to_have_attribute("data-state", "live")
+    return page
+
+
+def test_an_officer_reports_on_the_map_and_sees_how_his_report_stands(
+    field: Field, service: Service, context: BrowserContext, browser: Browser
+) -> None:
+    person = city_names().people.persons[0].id
+    phone = browser.new_context(viewport={"width": 420, "height": 1500}, locale="zh-CN")
+    page = report_page(phone, service.login(person))
+    expect(page.locator("#empty")).to_be_visible()
+    assert page.locator("#category option[value='device.fault']").count() == 0  # a machine tells that, nobody else
+    page.select_option("#category", "order.vendor")
+    page.locator("#spot .leaflet-container, #spot.leaflet-container").click(position={"x": 150, "y": 120})
+    page.fill("#text", "占道经营 <b>两处</b>")
+    page.click("#send")
+    expect(page.locator("#reports li")).to_have_count(1)
+    expect(page.locator("#reports li")).to_contain_text("正在送达系统")
+    expect(page.locator("#reports q")).to_have_text("占道经营 <b>两处</b>")
+    wait_until(lambda: bool(field.reports))
+    report = field.reports[0]
+    assert report.position
+    assert (report.reporter, report.position.radius_m) == (person, 20.0)
+    field.take_report(report)
+    expect(page.locator("#reports li")).to_contain_text("已受理")
+    at = incident(
+        now_ms=now_ms(), category="order.vendor", family="order", position=report.position, reporters=(person,)
+    )
+    field.order(order(at, steps=chain(at, now_ms())))
+    expect(page.locator("#reports .chip").first).to_have_text("已派单")
+    page.click("#lang")
+    expect(page.locator("#reports .chip").first).to_have_text("Dispatched")
+    expect(page.locator("#send")).to_have_text("Send")
+    page.screenshot(path=os.environ.get("GRIDWARDEN_SHOT", os.devnull), type="png")
+    phone.close()
+
+
+def test_whoever_reports_too_much_is_told_to_call_and_the_seat_reports_for_callers(
+    service: Service, context: BrowserContext
+) -> None:
+    person = city_names().people.persons[0].id
+    with service.client(person) as client:
+        said = {"category": "order.vendor", "position": {"lon_deg": 106.5, "lat_deg": 29.5}}
+        codes = [client.post(f"/officer/{person}/api/reports", json=said).status_code for _ in range(MOST)]
+        assert codes == [202] * MOST
+        page = report_page(context, service.login(person))
+        expect(page.locator("#reports li")).to_have_count(MOST)
+        page.select_option("#category", "order.vendor")
+        page.fill("#lon", "106.5")
+        page.fill("#lat", "29.5")
+        page.click("#send")
+        expect(page.locator("#problem")).to_contain_text("call the command seat")
+        assert len(client.get(f"/officer/{person}/api/reports").json()["reports"]) == MOST
+    page = report_page(context, service.ready["seat_login"])
+    page.select_option("#category", "fire.smoke.single")
+    page.fill("#lon", "106.5")
+    page.fill("#lat", "29.5")
+    page.click("#send")
+    expect(page.locator("#reports li")).to_have_count(1)
+    with service.client() as nobody:
+        for path in ("/report", f"/officer/{person}/report", "/api/reports", f"/officer/{person}/api/reports"):
+            assert nobody.get(path).status_code == 401

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from alerts import reports
 from alerts.admission import admit
-from alerts.casebook import Casebook
+from alerts.casebook import REPORTS_KEPT, Casebook
 from alerts.entries import Kind
 from alerts.ledger import Ledger
-from alerts.reports import Tip
+from alerts.reports import MOST, WITHIN_MS, Tip, is_too_many
 from models.messages import Ack, DecisionKind, Observation, Position, Quality, Report
 from tests.alerts.field import Field, Service
 from tests.alerts.test_escalation import T0, Desk
 from tests.alerts.test_staged import held
-from tests.alerts.town import Town, city_names
+from tests.alerts.town import Town, chain, city_names, incident, order
 from tests.conftest import wait_until
 
 HERE = Position(lon_deg=106.5, lat_deg=29.5, radius_m=20.0)
@@ -105,3 +107,39 @@ def test_officer_and_seat_report_and_the_stream_is_told_until_it_says_stored(
     wait_until(lambda: [entry.kind for entry in ledger.read()].count(Kind.REPORT_STORED) == 2)
     ledger.close()
     assert len({(one.outbox_id, one.seq) for one in field.reports}) == 2
+
+
+def test_whoever_has_reported_enough_waits_until_ten_minutes_are_over() -> None:
+    earlier = [reports.observation(TIP, "led-1", n, now_ms=T0 + n) for n in range(1, MOST + 1)]
+    assert not is_too_many(earlier[1:], MOST, now_ms=T0 + MOST)
+    assert is_too_many(earlier, MOST, now_ms=T0 + WITHIN_MS)
+    assert not is_too_many(earlier, MOST, now_ms=T0 + WITHIN_MS + 1)
+    desk = Desk()
+    for _ in range(REPORTS_KEPT + 3):
+        desk.submit(TIP)
+    assert [one.seq for one in desk.book.reports_of["p-1"]] == list(range(4, REPORTS_KEPT + 4))
+
+
+def test_a_report_is_followed_to_the_incident_that_it_is_part_of() -> None:
+    desk = Desk()
+    desk.submit(TIP)
+    report = desk.book.reports_of["p-1"][0]
+    catalogue = city_names().catalogue
+
+    def order_of(n: int, **changes: Any) -> str:
+        at = incident(n, now_ms=T0, **({"family": "fire", "position": HERE} | changes))
+        desk.submit(order(at, steps=chain(at, T0), seq=n))
+        return at.incident_id
+
+    order_of(1)  # nobody reported it
+    order_of(2, reporters=("p-1",), position=msgspec.structs.replace(HERE, lat_deg=HERE.lat_deg + 0.01))
+    order_of(3, reporters=("p-1",), family="gas")
+    assert reports.incident_of(report, desk.book, catalogue) is None
+    mine = order_of(4, reporters=("p-1", "p-2"))
+    case = reports.incident_of(report, desk.book, catalogue)
+    assert case is not None
+    assert case.incident_id == mine
+    other = order_of(5, reporters=("p-1",), opened_at_ms=T0 + 5)
+    newest = reports.incident_of(report, desk.book, catalogue)
+    assert newest is not None
+    assert newest.incident_id == other

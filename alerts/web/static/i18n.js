@@ -79,6 +79,27 @@ const WORDS = {
   noAlerts: ["目前没有任务", "No alerts for you"],
   closedCase: ["事件已结束", "The incident is over"],
   standDown: ["无需再处理", "Nothing left to do"],
+  basis: ["职责依据", "Legal basis"],
+  leads: ["牵头单位", "Lead"],
+  // reports
+  report: ["上报事件", "Report"],
+  reportTitle: ["上报事件", "Report something"],
+  reportPageTitle: ["上报事件 · Gridwarden", "Report · Gridwarden"],
+  what: ["是什么", "What is it"],
+  chooseWhat: ["请选择类别", "Choose a category"],
+  pickSpot: ["点一下地图标出位置，或填写经纬度", "Tap the map where it is, or give the position"],
+  longitude: ["经度", "Longitude"],
+  latitude: ["纬度", "Latitude"],
+  here: ["我在现场", "I am there"],
+  details: ["说明", "What do you see"],
+  noPersons: ["只写事情，不写人：不要填写姓名、外貌或车牌。", "Say what happened, not who: no names, looks or number plates."],
+  send: ["上报", "Send"],
+  reportSent: ["已收到，正在送达系统。", "Received, and on its way."],
+  reportTaken: ["已受理，尚未成案", "Taken up, no incident yet"],
+  tooMany: ["上报过于频繁，请直接致电指挥席。", "Too many reports in a short time: please call the command seat."],
+  myReports: ["我的上报", "My reports"],
+  noReports: ["还没有上报", "Nothing reported yet"],
+  backToPage: ["返回", "Back to my page"],
 };
 
 const TABLES = {
@@ -86,6 +107,10 @@ const TABLES = {
     dispatched: ["已派单", "Dispatched"], accepted: ["已接单", "Accepted"], handling: ["处理中", "On site"],
     handled: ["已处理", "Handled"], closed: ["已结案", "Closed"], cleared: ["误报解除", "Cleared"],
     cancelled: ["已作废", "Cancelled"], merged: ["已并案", "Merged"],
+  },
+  domain: {
+    sanitation: ["环境卫生", "Sanitation"], order: ["市容秩序", "Street order"], facilities: ["市政设施", "Facilities"],
+    landscape: ["园林绿化", "Green spaces"], safety: ["安全", "Safety"],
   },
   stage: { pre_alarm: ["疑似", "Possible"], alarm: ["警报", "Alarm"], restored: ["已恢复", "Restored"] },
   mark: {

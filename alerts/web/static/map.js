@@ -33,7 +33,7 @@ function sector([lon, lat], heading, fov, range) {
 }
 
 export class CityMap {
-  constructor(element, geojson, { controls = true, onPick } = {}) {
+  constructor(element, geojson, { controls = true, onPick, onSpot } = {}) {
     this.element = element;
     this.onPick = onPick;
     this.shapes = new Map();
@@ -52,8 +52,19 @@ export class CityMap {
     this.base = L.featureGroup().addTo(this.map);
     this.scopes = L.layerGroup().addTo(this.map);
     this.incidents = L.layerGroup().addTo(this.map);
+    this.spot = L.layerGroup().addTo(this.map);
     for (const feature of geojson.features) this.#draw(feature);
+    if (onSpot) this.map.on("click", ({ latlng }) => onSpot(latlng.lng, latlng.lat));
     this.whole();
+  }
+
+  /** Mark the place that was picked, and how exact it is. */
+  showSpot(lon, lat, radiusM) {
+    if (!this.map) return;
+    this.spot.clearLayers();
+    L.circle([lat, lon], { radius: radiusM, color: PRIORITY.P2, weight: 1, fillOpacity: 0.2, interactive: false }).addTo(this.spot);
+    L.circleMarker([lat, lon], { radius: 6, color: "#0b1017", weight: 2, fillColor: PRIORITY.P2, fillOpacity: 1, interactive: false }).addTo(this.spot);
+    if (!this.map.getBounds().contains([lat, lon])) this.map.setView([lat, lon]);
   }
 
   #draw({ geometry, properties: p }) {

@@ -133,6 +133,7 @@ function facts(one) {
   return h("dl", { class: "facts" },
     h("dt", {}, t("where")), h("dd", {}, [...new Set(Object.values(one.area_names).map(pick))].join(" · "), ` (${t("accuracy", { m: Math.round(one.radius_m) })})`),
     h("dt", {}, t("whyMe")), h("dd", {}, pick(one.telling.post_name), h("ul", { class: "reasons" }, ...one.telling.reasons.map((reason) => h("li", { title: reason.code }, pick(reason.text))))),
+    one.basis.zh && [h("dt", {}, t("basis")), h("dd", {}, `${pick(one.basis)} · ${t("leads")} ${pick(one.lead_unit)}`)],
     marks.length ? [h("dt", {}, t("history")), h("dd", {}, marks.join(" · "))] : []);
 }
 
