@@ -15,6 +15,7 @@ from typing import Any, Final
 import uvicorn
 from litestar.types import ASGIApp
 
+from alerts import metrics
 from alerts.dispatcher import Dispatcher
 from alerts.follow import Follower
 from alerts.ledger import Ledger, url_of
@@ -58,6 +59,7 @@ async def serve(config: Config) -> None:
     parts = {
         asyncio.create_task(dispatcher.run()),
         asyncio.create_task(Follower(config, center, keys).run()),
+        asyncio.create_task(metrics.tell(config, office, dispatcher)),
         asyncio.create_task(server.serve(sockets=[listener])),
         asyncio.create_task(_announce(config, server, listener, logins)),
     }

@@ -125,6 +125,8 @@ class Stream(Section, frozen=True, kw_only=True):
         standby_replicas: workers on Kafka that keep the state of a partition beside the one that owns it.
         late_alarm_s: a late observation alarms like a live one while younger than this.
         adapters: makes of devices beside our own that are listened to.
+        metrics_port: Prometheus may ask there, on loopback; 0 chooses one, further workers take the ports after it.
+            None: nobody may.
     """
 
     broker: str = "embedded"
@@ -134,6 +136,7 @@ class Stream(Section, frozen=True, kw_only=True):
     standby_replicas: Annotated[int, Meta(ge=0, le=3)] = 1
     late_alarm_s: Positive = 1800.0
     adapters: tuple[Adapter, ...] = ()
+    metrics_port: Port | None = None
 
 
 class Influx(Section, frozen=True, kw_only=True):
@@ -155,10 +158,12 @@ class History(Section, frozen=True, kw_only=True):
     Attributes:
         keep_days: older rows are let go of.
         influx: kept there, by a process of its own (`gridwarden history`); None: in the state folder.
+        metrics_port: Prometheus may ask that process there, on loopback; 0 chooses one. None: nobody may.
     """
 
     keep_days: Annotated[int, Meta(ge=1, le=36_500)] = 90
     influx: Influx | None = None
+    metrics_port: Port | None = None
 
 
 class Alerts(Section, frozen=True, kw_only=True):
@@ -169,12 +174,14 @@ class Alerts(Section, frozen=True, kw_only=True):
         port: 0 lets the system choose; the address is printed.
         ledger: `embedded` keeps it in the state folder; else an SQLAlchemy URL.
         demo_logins: the seat's page links to the officers' pages, for trying it out alone. Never in the field.
+        metrics_port: Prometheus may ask there, on loopback; 0 chooses one. None: nobody may.
     """
 
     host: str = "127.0.0.1"
     port: Port = 8080
     ledger: str = "embedded"
     demo_logins: bool = False
+    metrics_port: Port | None = None
 
 
 class Config(Section, frozen=True, kw_only=True):

@@ -89,10 +89,11 @@ def _register_log_tools(commands: Subparsers[argparse.ArgumentParser]) -> None:
 
 def _stream(args: argparse.Namespace) -> int:
     from stream.control import load_to_start
+    from stream.log.seldom import hush
     from stream.serve import serve
 
-    for name in ("faust", "mode", "aiokafka", "asyncio", "numba", "stream.log"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    hush("faust", "mode", "aiokafka", "asyncio", "numba")
+    logging.getLogger("stream.log").setLevel(logging.WARNING)
     asyncio.run(serve(load_to_start(args.config), args.worker))
     return 0
 
@@ -100,9 +101,9 @@ def _stream(args: argparse.Namespace) -> int:
 def _history(args: argparse.Namespace) -> int:
     from models.config import load
     from stream.history.service import serve
+    from stream.log.seldom import hush
 
-    for name in ("faust", "mode", "aiokafka", "asyncio"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    hush("faust", "mode", "aiokafka", "asyncio")
     asyncio.run(serve(load(args.config)))
     return 0
 
@@ -166,7 +167,7 @@ def _gaps(args: argparse.Namespace) -> int:
     from stream.recorded import Recorded
 
     recorded = Recorded(args.log)
-    found = gaps(rows(recorded).values())
+    found = gaps(rows(recorded))
     recorded.close()
     print(msgspec.json.encode(found).decode() if args.json else "\n".join(lines(found)))
     return 1 if any(one.missing for one in found) else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 IN_FLIGHT: Final = 256
 FIRST_RESEND_MS: Final = 1_000
 LAST_RESEND_MS: Final = 5_000
+KEPT_LATENCIES: Final = 10_000
 
 
 @dataclass(slots=True)
@@ -104,6 +106,13 @@ class Egress:
         self._window = Window()
         self._changed = asyncio.Condition()
         self._wake = asyncio.Event()
+        self._latencies_ms: deque[int] = deque(maxlen=KEPT_LATENCIES)
+
+    def latencies_ms(self) -> list[int]:
+        """Return, of the orders that went out since the last call, the times from the device's eye."""
+        taken = list(self._latencies_ms)
+        self._latencies_ms.clear()
+        return taken
 
     async def carry(self, stream: faust.Stream[Any]) -> None:
         """Take the orders of the log one after the other; waits while 256 are in flight. The agent of `orders`."""
@@ -130,6 +139,8 @@ class Egress:
 
     def _sealed(self, record: OrderRecord, seq: int) -> tuple[str, bytes]:
         order = stamped(record, outbox_id=self._log_id, seq=seq, now_ms=clock.now_ms())
+        if (captured_ms := order.incident.timeline.captured_ms) is not None:
+            self._latencies_ms.append(max(0, order.ordered_at_ms - captured_ms))
         topic = topics.order(self._tenant, order.incident.incident_id)
         return topic, self._keys.seal(topic, encode(order), kid=topics.STREAM)
 

@@ -79,19 +79,23 @@ class PropertyRule(Record, frozen=True, kw_only=True):
 
 
 class Supervision(Record, frozen=True, kw_only=True):
-    """How long a device may be silent before that is told.
+    """How long a device may be silent, and how wrong its clock may be, before that is told.
 
     Attributes:
         pulsed_s: cameras, agents and gateways, which send heartbeats.
         mains_s: other sensors.
         battery_s: sensors on a battery: an hourly word at best.
         battery_alone_s: the same where it is the only one of its zone.
+        skew_s: off by more than this, a wall clock is wrong
+        skew_for_s: if every message of so long says so. Event times are corrected all the while.
     """
 
     pulsed_s: Seconds = 60.0
     mains_s: Seconds = 900.0
     battery_s: Annotated[float, Meta(gt=0, le=604_800)] = 93_600.0
     battery_alone_s: Annotated[float, Meta(gt=0, le=604_800)] = 7_200.0
+    skew_s: Seconds = 5.0
+    skew_for_s: Seconds = 300.0
 
 
 class Staged(Record, frozen=True, kw_only=True):

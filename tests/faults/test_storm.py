@@ -35,4 +35,5 @@ def test_faults_at_random_lose_nothing_and_double_nothing(tmp_path: Path) -> Non
 @pytest.mark.influxdb
 @pytest.mark.timeout(900)
 def test_no_more_do_faults_that_strike_kafka_and_influxdb_as_well(tmp_path: Path) -> None:
-    _strike(tmp_path, range(ON_SERVERS), seed=1, on="servers")
+    # Of this seed the first six kill and pause Kafka and InfluxDB.
+    _strike(tmp_path, range(ON_SERVERS), seed=24_828, on="servers")
