@@ -40,9 +40,11 @@ MAX_RADIUS_M: Final = MAX_RADIUS_MM / 1000
 MAX_SQUARES: Final = 1 << 23
 MIN_SHIFT: Final = 8
 """Squares of at least 256 units, under three metres: in smaller ones borders may leave no place between them."""
+SQUARES_PER_CELL: Final = 56
+"""Of the layer that is asked most."""
 SQUARES_PER_PART: Final = 24
-MANY_PER_PART: Final = 128
-CACHED_SQUARES: Final = 1 << 16
+MANY_PER_PART: Final = 512
+CACHED_SQUARES: Final = 1 << 18
 SQUARES_PER_PIECE: Final = 2
 """For each piece of a line. The more squares, the fewer borders in each, but the more memory to fetch."""
 
@@ -97,6 +99,7 @@ class Locator:
         layers: the layers, as the kernels want them.
         cell: gives the index of the base cell that covers a point, `NONE` where there is none. The quickest question:
             one call into machine code.
+        cell_many: gives `cell` of many points, each (n,) int64, as (n,) int32.
 
     Raises:
         ConfigError: a polygon is wider than a quarter of the globe, where integers would no longer be exact, or borders
@@ -112,30 +115,25 @@ class Locator:
         layers = (cells[CellType.BASE], cells[CellType.MICRO], nodes, lines, cells[CellType.EXCLUSIVE])
         self.codes = Codes(*(tuple(place.code for place in layer) for layer in layers))
         base, micro, exclusive = (
-            _polygon_layer([cell.polygons for cell in cells[kind]], codes)
-            for kind, codes in zip(
-                (CellType.BASE, CellType.MICRO, CellType.EXCLUSIVE),
-                (self.codes.cell, self.codes.micro, self.codes.exclusive),
-                strict=True,
+            _polygon_layer([cell.polygons for cell in cells[kind]], codes, squares_each)
+            for kind, codes, squares_each in (
+                (CellType.BASE, self.codes.cell, SQUARES_PER_CELL),
+                (CellType.MICRO, self.codes.micro, SQUARES_PER_PART),
+                (CellType.EXCLUSIVE, self.codes.exclusive, SQUARES_PER_PART),
             )
         )
+        outlines = [_joined(node.polygons, node.frontage) for node in nodes]
         self.layers = Layers(
             cells=base,
             micro=micro,
-            nodes=_polygon_layer([_joined(node.polygons, node.frontage) for node in nodes], self.codes.node),
+            nodes=_polygon_layer(outlines, self.codes.node, SQUARES_PER_PART),
             lines=_line_layer(lines),
             exclusive=exclusive,
             answers=_answers(cells[CellType.EXCLUSIVE], categories),
         )
         self.cell: Callable[[int, int], int] = partial(kernels.first, base)
         self._room = np.empty(ROOM, dtype=np.int32)
-        self._base, self._scratch, self._firsts = base, np.empty((5, BLOCK), dtype=np.int64), kernels.firsts
-
-    def cell_many(self, lon_e7: Ints, lat_e7: Ints) -> Indices:
-        """Give `cell` of many points, each (n,) int64, as (n,) int32."""
-        found = np.empty(len(lon_e7), dtype=np.int32)
-        self._firsts(self._base, lon_e7, lat_e7, found, self._scratch)
-        return found
+        self.cell_many: Callable[[Ints, Ints], Indices] = _asked_together(base)
 
     def exclusive(self, lon_e7: int, lat_e7: int) -> list[int]:
         """Give the indices of all exclusive cells that cover a point."""
@@ -224,6 +222,19 @@ def _plain(lon_e7: npt.ArrayLike, lat_e7: npt.ArrayLike) -> Asked:
     return Asked(lon, lat, np.zeros_like(lon), np.full_like(lon, NONE))
 
 
+def _asked_together(layer: Indices) -> Callable[[Ints, Ints], Indices]:
+    """Return the question for many points of a layer: a closure, since a small batch takes little more than a call."""
+    firsts, empty, int32 = kernels.firsts, np.empty, np.dtype(np.int32)
+    scratch = empty((5, BLOCK), dtype=np.int64)
+
+    def cell_many(lon_e7: Ints, lat_e7: Ints) -> Indices:
+        found: Indices = empty(len(lon_e7), int32)
+        firsts(layer, lon_e7, lat_e7, found, scratch)
+        return found
+
+    return cell_many
+
+
 def _by_area(nodes: Sequence[Node]) -> list[Node]:
     """Sort nodes as they take precedence: the smallest area first, then the smallest code."""
     columns = stack([node.polygons for node in nodes])
@@ -251,11 +262,13 @@ def _answers(exclusive: Sequence[Cell], categories: Sequence[str]) -> npt.NDArra
     return answers
 
 
-def _polygon_layer(outlines: Sequence[Polygons], codes: Sequence[str]) -> Indices:
+def _polygon_layer(outlines: Sequence[Polygons], codes: Sequence[str], squares_each: int) -> Indices:
     columns = stack(outlines)
     segments, first = _borders(columns)
     _check_span(segments, first, columns, codes)
-    grid = _grid(segments, np.zeros(2, dtype=np.int64), _squares_for(len(columns.owner), len(segments.x1)))
+    grid = _grid(
+        segments, np.zeros(2, dtype=np.int64), _squares_for(len(columns.owner), len(segments.x1), squares_each)
+    )
     n = grid.columns * grid.rows
     lists = _listed(grid, segments, np.zeros((len(segments.x1), 2), dtype=np.int64))
     start, none = np.zeros(n + 1, dtype=np.int64), np.empty(0, dtype=np.int32)
@@ -272,12 +285,12 @@ def _polygon_layer(outlines: Sequence[Polygons], codes: Sequence[str]) -> Indice
         code = codes[columns.owner[segments.part[lists[1][lists[0][-length - 1]]]]]
         what, remedy = "has borders so close together that no point lies between them", "simplify its polygon"
         raise ConfigError([Problem("places.geojson", code, what, remedy)])
-    return layer[: length + AHEAD].copy()
+    return layer[: length + AHEAD]  # what lies behind was never written, and so takes no memory
 
 
-def _squares_for(parts: int, pieces: int) -> int:
+def _squares_for(parts: int, pieces: int, each: int) -> int:
     """Give how many squares suit a layer: many for each part as long as all of them fit the processor's cache."""
-    return max(SQUARES_PER_PART * parts, min(MANY_PER_PART * parts, CACHED_SQUARES), pieces)
+    return max(each * parts, min(MANY_PER_PART * parts, CACHED_SQUARES), pieces)
 
 
 def _line_layer(lines: Sequence[Line]) -> Indices:

@@ -14,7 +14,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from msgspec import Meta
 
-from models.content import MAX_FILE_BYTES, Content, Record, Text, grouped, read_bytes
+from models.content import MAX_FILE_BYTES, Content, Record, Text, grouped, read_bytes, uncollected
 from models.datum import Datum
 from models.errors import ConfigError, Problem
 from models.geo import PointE7
@@ -293,9 +293,10 @@ def read(raw: bytes, *, file: Path | str, geometry: bool = True) -> Reading:
     from models.places import check
     from models.places.geojson import parse
 
-    places, sources, problems = parse(raw, file=file)
-    problems += check.problems(sources)
-    remarks: list[Problem] = list(check.remarks(sources))
+    with uncollected():
+        places, sources, problems = parse(raw, file=file)
+        problems += check.problems(sources)
+        remarks: list[Problem] = list(check.remarks(sources))
     if geometry:
         from models.places.geometry import problems as geometry_problems  # it loads shapely
 

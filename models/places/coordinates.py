@@ -5,9 +5,11 @@ What is right is read in one go, a feature at a time. What is not is read positi
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Final, Generic, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 import numpy as np
@@ -22,31 +24,28 @@ MAX_RING_POINTS: Final = 200_000
 Refuse = Callable[[str, str, str, Points | None], None]
 """Takes the place in the file, what is wrong there, the remedy, and what can be drawn of it."""
 
-_Position = Annotated[list[float], Meta(min_length=2, max_length=3)]
-_Ring = Annotated[list[_Position], Meta(min_length=4, max_length=MAX_RING_POINTS)]
-_Polygon = Annotated[list[_Ring], Meta(min_length=1)]
-_EARTH: Final = (180.0, 90.0)
+_Longitude = Annotated[float, Meta(ge=-180, le=180)]
+_Latitude = Annotated[float, Meta(ge=-90, le=90)]
 
 P = TypeVar("P")
 
 
 def read_polygons(kind: str, coordinates: object, rest: str, refuse: Refuse) -> Polygons:
     """Read the coordinates of a `Polygon` or `MultiPolygon`: those in the file, or decoded ones."""
-    one = _typed(coordinates, _POLYGON) if kind == "Polygon" else None
-    polygons = [one] if one is not None else None if kind == "Polygon" else _typed(coordinates, _MULTIPOLYGON)
-    packed = _pack(polygons) if polygons is not None else None
-    if packed is not None:
-        return packed
+    found, width = _typed(kind, coordinates)
+    polygons: list[list[list[tuple[float, ...]]]] = [found] if kind == "Polygon" else found
+    rings = list(chain.from_iterable(polygons)) if found else []
+    if rings and all(ring[0] == ring[-1] for ring in rings):
+        raw = _packed(chain.from_iterable(rings), width)
+        return Polygons(raw, tuple(map(len, rings)), tuple(map(len, polygons)))
     return _Namer(refuse).polygons(kind, _plain(coordinates), rest)
 
 
 def read_line(coordinates: object, rest: str, refuse: Refuse) -> Points:
     """Read the coordinates of a `LineString`."""
-    typed = _typed(coordinates, _LINE)
-    if typed is not None:
-        degrees = _degrees(typed)
-        if degrees is not None and (degrees != degrees[0]).any():
-            return Points.of(array_e7(degrees))
+    found, width = _typed("LineString", coordinates)
+    if any(position[:2] != found[0][:2] for position in found):
+        return Points(_packed(found, width))
     return _Namer(refuse).line(_plain(coordinates), rest)
 
 
@@ -55,51 +54,44 @@ def read_point(coordinates: object, rest: str, refuse: Refuse) -> PointE7:
     return _Namer(refuse).point(_plain(coordinates), rest)
 
 
-class _Shape(Generic[P]):
+class _Shape:
     """A strict type, from the bytes of the file or from what was decoded already."""
 
     def __init__(self, shape: Any) -> None:  # noqa: ANN401  # a type with annotations is no `type`
         self.shape, self.decoder = shape, msgspec.json.Decoder(shape)
 
-    def read(self, value: object) -> P:
-        found: P = self.decoder.decode(value) if isinstance(value, Raw) else msgspec.convert(value, self.shape)
+    def read(self, value: object) -> list[Any]:
+        found: list[Any] = self.decoder.decode(value) if isinstance(value, Raw) else msgspec.convert(value, self.shape)
         return found
 
 
-_LINE: Final = _Shape[list[list[float]]](Annotated[list[_Position], Meta(min_length=2)])
-_POLYGON: Final = _Shape[list[list[list[float]]]](_Polygon)
-_MULTIPOLYGON: Final = _Shape[list[list[list[list[float]]]]](Annotated[list[_Polygon], Meta(min_length=1)])
+def _shapes_of(position: Any) -> dict[str, _Shape]:  # noqa: ANN401  # likewise
+    line = Annotated[list[position], Meta(min_length=2)]
+    ring = Annotated[list[position], Meta(min_length=4, max_length=MAX_RING_POINTS)]
+    polygon = Annotated[list[ring], Meta(min_length=1)]
+    many = Annotated[list[polygon], Meta(min_length=1)]
+    return {kind: _Shape(shape) for kind, shape in (("LineString", line), ("Polygon", polygon), ("MultiPolygon", many))}
 
 
-def _typed(coordinates: object, shape: _Shape[P]) -> P | None:
-    try:
-        return shape.read(coordinates)
-    except (msgspec.ValidationError, msgspec.DecodeError):
-        return None
+_FLAT: Final = _shapes_of(tuple[_Longitude, _Latitude])
+_RAISED: Final = _shapes_of(tuple[_Longitude, _Latitude, float])
+
+
+def _typed(kind: str, coordinates: object) -> tuple[list[Any], int]:
+    """Give the nested positions and how many numbers each has; none where something is wrong with one of them."""
+    for shapes, width in ((_FLAT, 2), (_RAISED, 3)):
+        with contextlib.suppress(msgspec.ValidationError, msgspec.DecodeError):
+            return shapes[kind].read(coordinates), width
+    return [], 2
+
+
+def _packed(positions: Iterable[tuple[float, ...]], width: int) -> bytes:
+    numbers = np.fromiter(chain.from_iterable(positions), np.float64)
+    return array_e7(numbers.reshape(-1, width)[:, :2]).astype(PACKED).tobytes()
 
 
 def _plain(coordinates: object) -> object:
     return msgspec.json.decode(coordinates) if isinstance(coordinates, Raw) else coordinates
-
-
-def _degrees(positions: list[list[float]]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]] | None:
-    try:
-        degrees = np.array(positions)[:, :2]
-    except ValueError:  # some with a height and some without
-        return None
-    return degrees if (np.abs(degrees) <= _EARTH).all() else None
-
-
-def _pack(polygons: list[list[list[list[float]]]]) -> Polygons | None:
-    raw, rings = [], []
-    for polygon in polygons:
-        for ring in polygon:
-            degrees = _degrees(ring) if ring[0] == ring[-1] else None
-            if degrees is None:
-                return None
-            raw.append(array_e7(degrees).astype(PACKED).tobytes())
-            rings.append(len(ring))
-    return Polygons(b"".join(raw), tuple(rings), tuple(map(len, polygons)))
 
 
 class _Namer:

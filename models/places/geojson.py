@@ -193,6 +193,8 @@ class _FeatureReader:
     def _convert(self, value: dict[str, Any], shape: type[Record]) -> Record | None:
         found: list[Problem] = []
         item = convert(value, shape, file=self.file, path=f"{self.path}.properties", problems=found)
+        if not found:
+            return item
         # A missing geometry was named already, where it stands.
         geometric = tuple(f"{self.path}.properties.{name}" for name in GEOMETRIC)
         for problem in found:

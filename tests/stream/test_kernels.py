@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -84,6 +86,13 @@ def test_nothing_is_compiled_after_the_warm_up() -> None:
     question = Question(b.at(50, 50), 15.0, b.CATALOGUE.categories[0], Priority.P3, b.T0, reporters=reporters)
     rank.match(question, b.world())
     assert [kernels.signatures(kernel) for kernel in ENTRY_POINTS] == before
+
+
+def test_the_cache_watches_every_file_that_is_compiled() -> None:
+    """Numba looks at the file of a function alone: what that calls in another may change unseen."""
+    package = Path(kernels.__file__).parent
+    compiled = re.compile(r"^@(kernel|bare|inlined)$", re.MULTILINE)
+    assert {path for path in package.rglob("*.py") if compiled.search(path.read_text())} < set(kernels.sources())
 
 
 @pytest.mark.slow
@@ -206,12 +215,14 @@ def test_a_place_of_many_parts_is_one_place(ring: Ring, asked: list[PointE7], aw
 # --- near -------------------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)  # the first call loads its machine code
 @given(st.integers(-899_000_000, 899_000_000))
 def test_metres_per_unit_are_those_of_the_models(lat: int) -> None:
     lon_m, lat_m = geo.metres_per_degree(lat / 1e7)
     assert kernels.metres_per_unit(lat) == pytest.approx((lon_m / 1e7, lat_m / 1e7), rel=1e-9)
 
 
+@settings(deadline=None)  # the first call loads its machine code
 @given(points, points, points)
 def test_a_distance_to_a_segment_is_that_of_the_models(a: PointE7, c: PointE7, p: PointE7) -> None:
     a, c, p = ((x * 1000, y * 1000) for x, y in (a, c, p))
