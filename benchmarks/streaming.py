@@ -126,8 +126,9 @@ class Running:
             return int(db.execute("SELECT count(*) FROM history").fetchone()[0])
 
     def cpu_s(self) -> float:
-        """Return the processor time that the workers have had."""
-        return sum(sum(process.cpu_times()[:2]) for process in self.processes)
+        """Return the processor time that the workers and their children have had."""
+        family = [one for process in self.processes for one in (process, *process.children(recursive=True))]
+        return sum(sum(one.cpu_times()[:2]) for one in family)
 
     def is_ready(self) -> bool:
         """Whether all workers serve.

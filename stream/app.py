@@ -14,7 +14,7 @@ import contextlib
 import functools
 import gc
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -31,7 +31,8 @@ from stream.control import INCIDENTS, OBS, Contents, Loaded, What, control_recor
 from stream.desk.machine import DeskMachine, desk_revision
 from stream.egress import Egress
 from stream.history import FILE as HISTORY_FILE
-from stream.history import Historian, History
+from stream.history import Historian
+from stream.history.apart import Apart
 from stream.ingest.admission import Gate
 from stream.ingest.foreign import foreign_of, greetings_of
 from stream.ingest.registry import Registry
@@ -51,6 +52,8 @@ from stream.log.engine import (
 from stream.log.file import Partition
 from stream.log.rows import row_table
 from stream.matcher import warm
+from stream.metrics import lag_of, metrics_of
+from stream.migrate import Migration
 from stream.reloader import Ends, Reloader
 from stream.retire import retired_key
 from stream.runner import Runner
@@ -114,9 +117,10 @@ class StreamApp:
         self._lost = 0
         self._keys = seal.load_keys(config.keys, [topics.STREAM, topics.ALERTS])
         self._state_file = StateFile(config.state / file_of(worker))
+        self._metrics = metrics_of(config)
         self._historian: Historian | None = None  # with InfluxDB it is a process of its own
         if config.history.influx is None:
-            self._historian = Historian(History(config.state / HISTORY_FILE), config.history.keep_days)
+            self._historian = Historian(Apart(config.state / HISTORY_FILE), config.history.keep_days)
         self.app = faust_app(config, self._worker)
         partitions = config.stream.partitions
         self._zone_rows = row_table(self.app, "zones", partitions=partitions, revision=zone_machine.revision)
@@ -126,7 +130,7 @@ class StreamApp:
         warm()
         self._registry = Registry(Places(), lambda _points: [], partitions=partitions)
         self._zones = ZoneMachine(self._zone_rows.rows, self._contents)
-        self._desk = DeskMachine(self._desk_rows.rows, self._contents, self._partition_of_zone)
+        self._desk = DeskMachine(self._desk_rows.rows, self._contents)
         self._foreign = foreign_of(config, Places(), f"{self._worker}.{clock.now_ms():x}")
         self._readers: dict[str, Read] = {}
         self._is_serving = asyncio.Event()
@@ -139,9 +143,6 @@ class StreamApp:
     def _topic(self, name: str, partitions: int) -> TopicT:
         named = topic_name(self._loaded.config, name)
         return self.app.topic(named, partitions=partitions, key_type=bytes, value_type=bytes)
-
-    def _partition_of_zone(self, zone: str) -> int:
-        return self._registry.partition_of_zone(zone)
 
     def _reader(self, name: str) -> Callable[[StreamT[Any]], Coroutine[Any, Any, None]]:
         async def read(stream: StreamT[Any]) -> None:
@@ -173,7 +174,9 @@ class StreamApp:
         self._contents_rows.lost = self._egress.lose  # all tables hear of it
         await self.app.start()
         await self._recovered()
-        ends = Ends(self._held, functools.partial(self._put_in_force, appender), self._admit)
+        write = functools.partial(self._write_contents, appender)
+        migration = Migration(config.stream.partitions, appender, self._contents_rows.row, write)
+        ends = Ends(self._held, migration, functools.partial(self._put_in_force, appender), self._admit)
         self._reloader = Reloader(self._loaded, self._worker, self._contents, ends)
         await self._reloader.begin()
         self._readers |= {
@@ -217,8 +220,8 @@ class StreamApp:
         for content in changed.values():
             self._contents.put(content)
             if rows.row(content.version) is None:
-                for key, value in await asyncio.to_thread(rows_of, content):
-                    await self._write_content(appender, key, value)
+                for row in await asyncio.to_thread(rows_of, content):
+                    await self._write_contents(appender, [row])
         now_ms = clock.now_ms()
         nothing: dict[What, str] = {}
         about_incidents = {what: content for what, content in changed.items() if what in INCIDENTS}
@@ -228,7 +231,7 @@ class StreamApp:
             records += control_records("obs", partition, about_zones, nothing.get, now_ms=now_ms)
         await appender.store(records)
         for what, content in changed.items():
-            await self._write_content(appender, f"{IN_FORCE}{what}", content.version.encode())
+            await self._write_contents(appender, [(f"{IN_FORCE}{what}", content.version.encode())])
 
     def _held(self, what: What) -> str | None:
         version = self._contents_rows.row(f"{IN_FORCE}{what}")
@@ -237,12 +240,8 @@ class StreamApp:
     def _admit(self, world: World) -> None:
         """Let ingest go by the places of `world`, and by the keys as they are now."""
         config = self._loaded.config
-        former = {
-            zone: partition for partition in range(config.stream.partitions) for zone in self._zone_rows.rows(partition)
-        }
-        self._registry = Registry(
-            world.places, world.locator.areas_many, partitions=config.stream.partitions, former=former
-        )
+        partitions = config.stream.partitions
+        self._registry = Registry(world.places, world.locator.areas_many, partitions=partitions)
         keys = keyring(config.keys, world.places)
         self._foreign.greetings = greetings_of(config, world.places)
         self._ingest.admit(Gate(config.tenant, keys, self._registry, self._foreign, self._is_retired))
@@ -250,9 +249,10 @@ class StreamApp:
     def _is_retired(self, outbox_id: str) -> bool:
         return self._contents_rows.row(retired_key(outbox_id)) is not None
 
-    async def _write_content(self, appender: Appender, key: str, value: bytes) -> None:
-        await appender.store([self._contents_rows.record(key, value, 0)])
-        self._contents_rows.hold(key, value, 0)
+    async def _write_contents(self, appender: Appender, rows: Sequence[tuple[str, bytes | None]]) -> None:
+        await appender.store([self._contents_rows.record(key, value, 0) for key, value in rows])
+        for key, value in rows:
+            self._contents_rows.hold(key, value, 0)
 
     async def failed(self) -> None:
         """Return when the app can not go on by itself.
@@ -284,6 +284,8 @@ class StreamApp:
             await close_log(self.app, self.log)
         if self._historian:
             self._historian.close()
+        if self._metrics:
+            await asyncio.to_thread(self._metrics.close)
 
     async def _cancel(self, tasks: list[asyncio.Task[None]]) -> None:
         for task in tasks:
@@ -353,7 +355,12 @@ class StreamApp:
                 with contextlib.suppress(StorageError, TimeoutError):
                     async with asyncio.timeout(WATCH_S):
                         heads = await self.log.heads()
-                self._state_file.write(self._counters(heads))
+                counters = self._counters(heads)
+                self._state_file.write(counters)
+                if self._metrics:
+                    prefix = topic_name(self._loaded.config, "")
+                    lag = lag_of(self.app, self._readers, prefix, heads)
+                    self._metrics.show(counters, lag, self._egress.latencies_ms())
             await asyncio.sleep(REPORT_S if is_ready else TICK_S)
 
     def _counters(self, heads: Mapping[Partition, int]) -> Counters:

@@ -2,8 +2,8 @@
 
 ::
 
-    obs        ObservationRecord | HeartbeatRecord | ControlRecord | TickRecord | VerdictRecord
-                                                                                   partition: the street of the zone
+    obs        ObservationRecord | HeartbeatRecord | ControlRecord | TickRecord | VerdictRecord | MoveRecord
+               | ParcelRecord                                                      partition: the street of the zone
     incidents  SignalRecord | DecisionRecord | LoadRecord | ControlRecord | TickRecord     one partition per tenant
     orders     OrderRecord                                                         one partition
     history    HistoryRecord | OrderedRecord | HeartbeatRecord                     partition as in `obs`
@@ -16,7 +16,8 @@
 from __future__ import annotations
 
 import enum
-from typing import Literal
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -60,10 +61,87 @@ class Located(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     skew_ms: int | None = None
 
 
-class ObservationRecord(Record, frozen=True, kw_only=True, tag="observations"):
-    """A batch for one partition: 1 to 512 observations in the order of arrival."""
+class Said(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """What one device said in one message: what its observations share stands here once. The rest is as of `Located`.
 
-    items: tuple[Located, ...]
+    Attributes:
+        observations: at least one, all of one device.
+        event_ms: of each of them.
+        inferred_ms: of each of them; empty where it is known of none.
+    """
+
+    zone: str
+    time_source: TimeSource
+    received_ms: int
+    lon_e7: int
+    lat_e7: int
+    radius_m: float
+    areas: dict[str, str]
+    observations: tuple[Observation, ...]
+    event_ms: tuple[int, ...]
+    sent_ms: int | None = None
+    inferred_ms: tuple[int | None, ...] = ()
+    skew_ms: int | None = None
+
+    def located(self, k: int) -> Located:
+        """Return one of its observations by itself."""
+        return Located(
+            observation=self.observations[k],
+            zone=self.zone,
+            event_ms=self.event_ms[k],
+            time_source=self.time_source,
+            received_ms=self.received_ms,
+            lon_e7=self.lon_e7,
+            lat_e7=self.lat_e7,
+            radius_m=self.radius_m,
+            areas=self.areas,
+            sent_ms=self.sent_ms,
+            inferred_ms=self.inferred_ms[k] if self.inferred_ms else None,
+            skew_ms=self.skew_ms,
+        )
+
+
+def said_of(located: Located) -> Said:
+    """Return an observation as all that its device said."""
+    return Said(
+        observations=(located.observation,),
+        zone=located.zone,
+        event_ms=(located.event_ms,),
+        time_source=located.time_source,
+        received_ms=located.received_ms,
+        lon_e7=located.lon_e7,
+        lat_e7=located.lat_e7,
+        radius_m=located.radius_m,
+        areas=located.areas,
+        sent_ms=located.sent_ms,
+        inferred_ms=() if located.inferred_ms is None else (located.inferred_ms,),
+        skew_ms=located.skew_ms,
+    )
+
+
+class ObservationRecord(Record, frozen=True, kw_only=True, tag="observations"):
+    """A batch for one partition: 1 to 512 observations in the order of arrival. Their places in it count from 0.
+
+    Attributes:
+        said: by message and device.
+        items: one by one, as an older log has them.
+    """
+
+    said: tuple[Said, ...] = ()
+    items: tuple[Located, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """How many observations these are."""
+        return sum(len(said.observations) for said in self.said) + len(self.items)
+
+    def parts(self) -> tuple[Said, ...]:
+        """Return all of it by message and device."""
+        return (*self.said, *map(said_of, self.items)) if self.items else self.said
+
+    def located(self) -> list[Located]:
+        """Return all of it one by one."""
+        return [said.located(k) for said in self.parts() for k in range(len(said.observations))]
 
 
 class ControlRecord(Record, frozen=True, kw_only=True, tag="control"):
@@ -93,6 +171,8 @@ class VerdictRecord(Record, frozen=True, kw_only=True, tag="verdict"):
         origin: (offset, n) in `incidents`: a replayed desk says it again, and it counts once.
         seen: (offset, n) in `obs` of the last word of this signal that the desk had heard. An alarm after it is not
             closed by this verdict.
+        moves: how often the zone had moved before that word: offsets of two partitions do not compare.
+        partition: of `obs`, where the signal was raised; if the zone has moved since, it is passed on from there.
     """
 
     zone: str
@@ -100,6 +180,45 @@ class VerdictRecord(Record, frozen=True, kw_only=True, tag="verdict"):
     verdict: Verdict
     origin: tuple[int, int]
     seen: tuple[int, int] = (-1, -1)
+    moves: int = 0
+    partition: int = 0
+
+
+class Home(Struct, frozen=True, array_like=True, gc=False):
+    """Where something is remembered: in the row of a zone, in a partition of `obs`."""
+
+    zone: str
+    partition: int
+
+
+class MoveRecord(Record, frozen=True, kw_only=True, tag="move"):
+    """What a zone, or one device of it, is remembered by goes elsewhere from here on (`stream.zones.migration`).
+
+    Attributes:
+        move: names the move: nothing is moved twice by one.
+        zone: whose row is to give it away.
+        device: None: the whole zone goes.
+        to: where it goes.
+    """
+
+    move: str
+    zone: str
+    to: Home
+    device: str | None = None
+
+
+class ParcelRecord(Record, frozen=True, kw_only=True, tag="parcel"):
+    """What was given away, where it goes.
+
+    Attributes:
+        zone: whose row takes it in; of a device, that is another zone than it came from.
+        row: a `stream.zones.row.ZoneRow`, as it is stored.
+    """
+
+    move: str
+    zone: str
+    row: bytes
+    device: str | None = None
 
 
 class Origin(Struct, frozen=True, array_like=True, gc=False):
@@ -133,6 +252,7 @@ class SignalRecord(Record, frozen=True, kw_only=True, tag="signal"):
         count: observations that counted as evidence since the last record of this signal.
         reporters: ids of persons or posts that reported it.
         response: how far the answer to an alarm has come; `general_by_ms`: here it is general by itself.
+        moves: how often the zone has moved (`VerdictRecord.moves`).
         reasons: why, as codes (`MIN_HITS`, `SECOND_DEVICE`, `VERIFY_EXPIRED`, `CONFIRMED`, `SINGLE_OK`, ...).
     """
 
@@ -161,6 +281,7 @@ class SignalRecord(Record, frozen=True, kw_only=True, tag="signal"):
     reporters: tuple[str, ...] = ()
     response: Response | None = None
     general_by_ms: int | None = None
+    moves: int = 0
 
 
 class DecisionRecord(Record, frozen=True, kw_only=True, tag="decision"):
@@ -204,9 +325,66 @@ class HistoryItem(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fals
 
 
 class HistoryRecord(Record, frozen=True, kw_only=True, tag="history"):
-    """The decisions on one record of `obs`."""
+    """The decisions on one record of `obs`.
 
-    items: tuple[HistoryItem, ...]
+    Attributes:
+        place: its partition and offset.
+        obs: the record as it stands there.
+        rule_version: by which it was decided.
+        outcomes: of each of its observations; None of one that had come before, or was set aside.
+        signal_ids: of the signals to which observations belong, by their places in the record.
+        items: one by one, as an older log has them.
+    """
+
+    place: tuple[int, int] = (-1, -1)
+    obs: msgspec.Raw = msgspec.Raw(b"null")
+    rule_version: str = ""
+    outcomes: tuple[Outcome | None, ...] = ()
+    signal_ids: dict[int, str] = {}
+    items: tuple[HistoryItem, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """How many decisions these are."""
+        return len(self.items) + len(self.outcomes) - self.outcomes.count(None)
+
+    def decided(self) -> Iterator[Decided]:
+        """Give the decisions in the order of the observations."""
+        for item in self.items:
+            yield Decided(item.origin, item.rule_version, said_of(item.located), 0, item.outcome, item.signal_id)
+        if not self.outcomes:
+            return
+        observed = decode_obs(self.obs)
+        assert isinstance(observed, ObservationRecord)
+        outcomes, signal_id_at = self.outcomes, self.signal_ids.get
+        partition, offset = self.place
+        n = 0
+        for said in observed.parts():
+            for k in range(len(said.observations)):
+                if (outcome := outcomes[n]) is not None:
+                    yield Decided(Origin(partition, offset, n), self.rule_version, said, k, outcome, signal_id_at(n))
+                n += 1
+
+
+class Decided(NamedTuple):
+    """The decision on one observation, the `k`-th of what was `said`, of a record at `origin`."""
+
+    origin: Origin
+    rule_version: str
+    said: Said
+    k: int
+    outcome: Outcome
+    signal_id: str | None
+
+    def item(self) -> HistoryItem:
+        """Return it as it stands by itself."""
+        return HistoryItem(
+            origin=self.origin,
+            outcome=self.outcome,
+            rule_version=self.rule_version,
+            located=self.said.located(self.k),
+            signal_id=self.signal_id,
+        )
 
 
 class OrderedRecord(Record, frozen=True, kw_only=True, tag="ordered"):
@@ -258,7 +436,7 @@ def ordered(order: DispatchOrder, origin: tuple[int, int], at_ms: int) -> Ordere
 
 
 HistoryLog = HistoryRecord | OrderedRecord | HeartbeatRecord
-ObsLog = ObservationRecord | ControlRecord | TickRecord | VerdictRecord | HeartbeatRecord
+ObsLog = ObservationRecord | ControlRecord | TickRecord | VerdictRecord | HeartbeatRecord | MoveRecord | ParcelRecord
 IncidentsLog = SignalRecord | DecisionRecord | LoadRecord | ControlRecord | TickRecord
 
 _encoder = msgspec.json.Encoder()
@@ -272,4 +450,4 @@ decode_history = msgspec.json.Decoder(HistoryLog).decode
 def history_items(value: bytes) -> tuple[HistoryItem, ...]:
     """Return the decisions in a record of `history`; none in one of another kind."""
     record = decode_history(value)
-    return record.items if isinstance(record, HistoryRecord) else ()
+    return tuple(decided.item() for decided in record.decided()) if isinstance(record, HistoryRecord) else ()

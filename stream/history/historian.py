@@ -1,21 +1,22 @@
-"""From the `history` log into a store, on a thread of its own."""
+"""From the `history` log to who keeps it, without waiting for that."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
-
-import faust
-import msgspec
-from faust.types import EventT
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from models import clock
 from models.errors import StorageError
-from stream.history.store import Store
-from stream.records import HistoryLog, decode_history
+from stream.history.store import Keeper
 
+if TYPE_CHECKING:  # what keeps the history in a process of its own needs no Faust there
+    import faust
+    from faust.types import EventT
+
+_T = TypeVar("_T")
 log = logging.getLogger(__name__)
 
 RETRY_S: Final = 1.0
@@ -25,20 +26,21 @@ DAY_MS: Final = 86_400_000
 
 
 class Historian:
-    """Writes the `history` log into a store. While the store fails the log keeps what it has not taken.
+    """Has the `history` log kept. While that fails, the log keeps what was not taken.
 
     Args:
-        store: where it is written.
+        keeper: who keeps it.
         keep_days: what is older is let go of.
 
     Attributes:
-        rows: observations in the store so far.
+        rows: decisions that are kept so far, from when `run` has begun.
     """
 
-    def __init__(self, store: Store, keep_days: int) -> None:
-        self._store = store
+    def __init__(self, keeper: Keeper, keep_days: int) -> None:
+        self._keeper = keeper
         self._keep_ms = keep_days * DAY_MS
-        self.rows = store.count()
+        self.rows = 0
+        self._is_unsure = False  # after a failure nobody knows what of the records was new
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="history")
         self._waiting: asyncio.Queue[EventT[Any]] = asyncio.Queue(BATCH_EVENTS)
 
@@ -48,33 +50,36 @@ class Historian:
             await self._waiting.put(event)
 
     async def run(self) -> None:
-        """Write what is queued, in one piece as it comes, for ever; acknowledged once it is kept."""
+        """Have kept what is queued, in one piece as it comes, for ever; acknowledged once it is."""
+        self.rows = await self._until_done(self._keeper.count)
         while True:
             events = [await self._waiting.get()]
             while not self._waiting.empty() and len(events) < BATCH_EVENTS:
                 events.append(self._waiting.get_nowait())
-            records = [record for event in events if (record := _decoded(event)) is not None]
-            self.rows += await self._until_done(self._store.write, records)
+            self.rows += await self._until_done(self._keeper.keep, [event.value for event in events])
+            if self._is_unsure:
+                self._is_unsure = False
+                self.rows = await self._until_done(self._keeper.count)
             for event in events:
                 event.ack()
 
     async def trim(self) -> None:
         """Let go of what is too old, once an hour, for ever."""
         while True:
-            await self._until_done(self._store.trim, clock.now_ms() - self._keep_ms)
+            await self._until_done(self._keeper.trim, clock.now_ms() - self._keep_ms)
             await asyncio.sleep(TRIM_S)
 
-    async def _until_done(self, work: Any, argument: Any) -> Any:  # noqa: ANN401  # one of two methods of the store
+    async def _until_done(self, work: Callable[..., _T], *arguments: object) -> _T:
         """Try until it succeeds; a failure is said once."""
         loop = asyncio.get_running_loop()
         failing = False
         while True:
             try:
-                done = await loop.run_in_executor(self._thread, work, argument)
+                done = await loop.run_in_executor(self._thread, work, *arguments)
             except StorageError as exc:
                 if not failing:
                     log.error("the history cannot be written, trying again: %s", exc)  # noqa: TRY400
-                failing = True
+                failing = self._is_unsure = True
                 await asyncio.sleep(RETRY_S)
             else:
                 if failing:
@@ -82,17 +87,6 @@ class Historian:
                 return done
 
     def close(self) -> None:
-        """Wait for the thread, and close the store."""
+        """Wait for the thread, and for who keeps it."""
+        self._thread.submit(self._keeper.close).result()
         self._thread.shutdown()
-        self._store.close()
-
-
-def _decoded(event: EventT[Any]) -> HistoryLog | None:
-    try:
-        record: HistoryLog = decode_history(event.value)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        message: Any = event.message
-        log.exception("%s/%s/%s is no record of the history", message.topic, message.partition, message.offset)
-        return None
-    else:
-        return record

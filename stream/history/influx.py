@@ -25,7 +25,7 @@ from models.errors import ConfigError, Problem, StorageError
 from models.messages import Heartbeat
 from stream.history.rows import describe
 from stream.history.store import Outcomes, Seen
-from stream.records import HeartbeatRecord, HistoryItem, HistoryLog, HistoryRecord, OrderedRecord
+from stream.records import Decided, HeartbeatRecord, HistoryLog, HistoryRecord, OrderedRecord
 
 BATCH: Final = 5_000
 """Points in one request, as InfluxDB recommends."""
@@ -80,7 +80,7 @@ class InfluxHistory:
         points = [point for record in records for point in points_of(record)]
         for start in range(0, len(points), BATCH):
             self._write_batch(points[start : start + BATCH])
-        return sum(len(record.items) for record in records if isinstance(record, HistoryRecord))
+        return sum(record.count for record in records if isinstance(record, HistoryRecord))
 
     def trim(self, before_ms: int) -> None:
         """Do nothing: the bucket has its own retention."""
@@ -162,15 +162,16 @@ def points_of(record: HistoryLog) -> Iterator[Point]:
     """Yield the points of a record."""
     match record:
         case HistoryRecord():
-            yield from map(_observation, record.items)
+            yield from map(_observation, record.decided())
         case OrderedRecord():
             yield _dispatch(record)
         case HeartbeatRecord():
             yield from map(_heartbeat, record.heartbeats)
 
 
-def _observation(item: HistoryItem) -> Point:
-    located, seen = item.located, item.located.observation
+def _observation(decided: Decided) -> Point:
+    origin, rule_version, said, k, outcome, signal_id = decided
+    seen = said.observations[k]
     kind, label, confidence, value = describe(seen.payload)
     point = (
         Point("observation")
@@ -179,23 +180,23 @@ def _observation(item: HistoryItem) -> Point:
         .tag("lane", seen.lane)
         .tag("kind", kind)
         .tag("label", label)
-        .tag("outcome", item.outcome)
+        .tag("outcome", outcome)
         .tag("quality", seen.quality)
-        .tag("zone", located.zone)
-        .tag("cell", located.areas.get("cell"))
+        .tag("zone", said.zone)
+        .tag("cell", said.areas.get("cell"))
         .field("seq", seen.seq)
-        .field("received_ms", located.received_ms)
-        .field("time_source", str(located.time_source))
-        .field("rule_version", item.rule_version)
-        .field("origin", f"{item.origin.partition}/{item.origin.offset}/{item.origin.n}")
+        .field("received_ms", said.received_ms)
+        .field("time_source", str(said.time_source))
+        .field("rule_version", rule_version)
+        .field("origin", f"{origin.partition}/{origin.offset}/{origin.n}")
         .field("payload", messages.encode(seen.payload).decode())
-        .time(located.event_ms * NS_PER_MS + seen.seq % NS_PER_MS, WritePrecision.NS)
+        .time(said.event_ms[k] * NS_PER_MS + seen.seq % NS_PER_MS, WritePrecision.NS)
     )
     for name, held in (
         ("confidence", confidence),
         ("value", value),
-        ("skew_ms", located.skew_ms),
-        ("signal_id", item.signal_id),
+        ("skew_ms", said.skew_ms),
+        ("signal_id", signal_id),
     ):
         if held is not None:
             point.field(name, held)

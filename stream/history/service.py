@@ -7,6 +7,7 @@ keeps what it has not taken, nobody else waits, and when it is back everything f
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 from typing import Any, Final, cast
@@ -18,14 +19,16 @@ from models.errors import ConfigError, Problem, StorageError
 from models.supervise import write_atomically
 from stream.history.historian import Historian
 from stream.history.influx import InfluxHistory
-from stream.history.store import Store
-from stream.log.engine import close_log, declared, faust_app, open_log, topic_name, worker_name
+from stream.history.store import Here, Store
+from stream.log.engine import StreamLog, close_log, declared, faust_app, open_log, topic_name, worker_name
+from stream.metrics import HistoryMetrics, lag_of
 
 log = logging.getLogger(__name__)
 
 APP_ID: Final = "history"
 READY_FILE: Final = "history.json"
 RETRY_S: Final = 2.0
+TELL_S: Final = 1.0
 
 
 def open_store(config: Config) -> Store:
@@ -50,7 +53,7 @@ class HistoryApp:
 
     def __init__(self, config: Config, store: Store) -> None:
         self._config = config
-        self._historian = Historian(store, config.history.keep_days)
+        self._historian = Historian(Here(store), config.history.keep_days)
         self.app = faust_app(config, worker_name(config), app_id=APP_ID)
         topic = self.app.topic(
             topic_name(config, "history"), partitions=config.stream.partitions, key_type=bytes, value_type=bytes
@@ -73,6 +76,8 @@ class HistoryApp:
             await self.app.start()
             write_atomically(self._config.state / READY_FILE, b'{"ready": true}')
             tasks = [asyncio.create_task(work()) for work in (self._historian.run, self._historian.trim)]
+            if (port := self._config.history.metrics_port) is not None:
+                tasks.append(asyncio.create_task(self._tell(HistoryMetrics(self._config, port), opened)))
             crashed = asyncio.create_task(self.app.wait_until_stopped())
             asked = asyncio.create_task(told.wait())
             done, pending = await asyncio.wait([*tasks, crashed, asked], return_when=asyncio.FIRST_COMPLETED)
@@ -86,6 +91,18 @@ class HistoryApp:
             await self.app.stop()
             await close_log(self.app, opened)
             self._historian.close()
+
+    async def _tell(self, metrics: HistoryMetrics, opened: StreamLog) -> None:
+        """Answer a Prometheus, for ever."""
+        try:
+            while True:
+                with contextlib.suppress(StorageError, TimeoutError):  # the log is away: what was shown still stands
+                    async with asyncio.timeout(TELL_S):
+                        lag = lag_of(self.app, {"history"}, topic_name(self._config, ""), await opened.heads())
+                        metrics.show(self._historian.rows, lag)
+                await asyncio.sleep(TELL_S)
+        finally:
+            metrics.close()
 
 
 async def serve(config: Config) -> None:

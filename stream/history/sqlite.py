@@ -19,7 +19,7 @@ from models.errors import StorageError
 from models.messages import Heartbeat
 from stream.history.rows import describe
 from stream.history.store import Outcomes, Seen
-from stream.records import HeartbeatRecord, HistoryItem, HistoryLog, HistoryRecord, OrderedRecord
+from stream.records import Decided, HeartbeatRecord, HistoryLog, HistoryRecord, OrderedRecord
 
 FILE: Final = "history.db"
 CACHE_KIB: Final = 32_768
@@ -119,7 +119,7 @@ class History:
         with self._transaction():
             before = self._connection.total_changes
             insert = self._connection.executemany
-            self._insert([row_of(item) for r in records if isinstance(r, HistoryRecord) for item in r.items])
+            self._insert([row_of(one) for r in records if isinstance(r, HistoryRecord) for one in r.decided()])
             new = self._connection.total_changes - before
             insert(_DISPATCH.insert, [_dispatch_row(r) for r in records if isinstance(r, OrderedRecord)])
             beats = [beat for r in records if isinstance(r, HeartbeatRecord) for beat in r.heartbeats]
@@ -181,12 +181,13 @@ class History:
             raise StorageError(f"{self.path}: {exc}") from exc
 
 
-def row_of(item: HistoryItem) -> tuple[Any, ...]:
-    """Return `item` as a row of the table.
+def row_of(decided: Decided) -> tuple[Any, ...]:
+    """Return a decision as a row of the table.
 
     Words are plain strings in it: for every other type sqlite3 looks for an adapter, which takes longer than the row.
     """
-    origin, located, observation = item.origin, item.located, item.located.observation
+    origin, rule_version, said, k, outcome, signal_id = decided
+    observation = said.observations[k]
     kind, label, confidence, value = describe(observation.payload)
     return (
         origin.partition,
@@ -196,20 +197,20 @@ def row_of(item: HistoryItem) -> tuple[Any, ...]:
         observation.outbox_id,
         str(observation.lane),
         observation.seq,
-        located.event_ms,
-        located.received_ms,
-        str(located.time_source),
-        located.skew_ms,
+        said.event_ms[k],
+        said.received_ms,
+        str(said.time_source),
+        said.skew_ms,
         kind,
         label,
         confidence,
         value,
         str(observation.quality),
-        str(item.outcome),
-        item.rule_version,
-        located.zone,
-        located.areas.get("cell"),
-        item.signal_id,
+        str(outcome),
+        rule_version,
+        said.zone,
+        said.areas.get("cell"),
+        signal_id,
         messages.encode(observation.payload).decode(),
     )
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+import msgspec
 from msgspec import Struct
 
-from stream.records import HistoryLog
+from stream.records import HistoryLog, decode_history
+
+log = logging.getLogger(__name__)
 
 Outcomes = dict[tuple[str, str, str], int]
 """(device, label, outcome) to the number of observations."""
@@ -60,3 +64,43 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Give back what is open."""
+
+
+class Keeper(Protocol):
+    """Keeps the `history` log as it stands there. One thread at a time."""
+
+    def keep(self, values: Sequence[bytes]) -> int:
+        """Keep records, those that are there already once; return how many decisions were new.
+
+        Raises:
+            StorageError: nothing, or not all of it, was kept: the same records are to be kept again.
+        """
+
+    def trim(self, before_ms: int) -> None:
+        """Let go of what is older, as `Store.trim`."""
+
+    def count(self) -> int:
+        """Return how many decisions are kept."""
+
+    def close(self) -> None:
+        """Give back what is open."""
+
+
+class Here:
+    """Keeps the log in a store of this process."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.trim, self.count, self.close = store.trim, store.count, store.close
+
+    def keep(self, values: Sequence[bytes]) -> int:
+        """As `Keeper.keep`."""
+        return self._store.write(list(_records(values)))
+
+
+def _records(values: Sequence[bytes]) -> Iterator[HistoryLog]:
+    for value in values:
+        try:
+            yield decode_history(value)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            log.exception("this is no record of the history: %.200r", value)

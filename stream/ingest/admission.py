@@ -1,4 +1,4 @@
-"""Who may say what, and when it was: from an MQTT payload to located observations.
+"""Who may say what, and when it was: from an MQTT payload to what was said, when and where.
 
 Pure. The seal is believed, not the broker; the device's boot clock is believed, not its wall clock.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Final
 
 from msgspec.structs import replace
@@ -22,13 +23,14 @@ from models.messages import (
     Load,
     Observation,
     ObservationBatch,
+    Position,
     Quality,
     Report,
 )
 from models.seal import Keyring
 from stream.ingest.foreign import Foreign
 from stream.ingest.registry import FIXED_RADIUS_M, Registry, Site
-from stream.records import Located, TimeSource
+from stream.records import Said, TimeSource
 
 MAX_AHEAD_MS: Final = 5 * 60_000
 """A device's own time further ahead of ours than this is not believed."""
@@ -70,7 +72,7 @@ class Gate:
     is_retired: Callable[[str], bool] = lambda _outbox: False
 
 
-Taken = list[Located] | Decision | Load | Ack | Heartbeat
+Taken = list[Said] | Decision | Load | Ack | Heartbeat
 
 
 def take(arrival: Arrival, gate: Gate) -> Taken:
@@ -128,31 +130,25 @@ def _line_of(sender: str, arrival: Arrival, gate: Gate) -> bytes:
     return line
 
 
-def _observations(device: str, arrival: Arrival, gate: Gate) -> list[Located]:
+def _observations(device: str, arrival: Arrival, gate: Gate) -> list[Said]:
     if device not in gate.registry.sites:
         raise MessageError(Reason.UNKNOWN_DEVICE, f"{device!r} is no device of places.geojson")
     batch = messages.decode(_line_of(device, arrival, gate), ObservationBatch)
     for device_id, outbox_id in {(seen.device_id, seen.outbox_id) for seen in batch.observations}:
         if gate.is_retired(outbox_id):
             raise RetiredError(device_id, outbox_id)
-    return [
-        _located(observation, _site_of(observation, device, gate.registry), batch, arrival)
-        for observation in batch.observations
-    ]
+    return _said(batch, arrival, lambda seen: _site_of(seen, device, gate.registry))
 
 
-def _reports(arrival: Arrival, gate: Gate) -> list[Located]:
+def _reports(arrival: Arrival, gate: Gate) -> list[Said]:
     """Return what people have reported to `alerts`, which vouches for them."""
     batch = messages.decode(_line_of(topics.ALERTS, arrival, gate), ObservationBatch)
-    located = []
     for one in batch.observations:
         if one.device_id != topics.ALERTS or not isinstance(one.payload, Report):
             raise MessageError(Reason.FOREIGN_DEVICE, f"{topics.ALERTS!r} speaks for {one.device_id!r}")
         if one.position is None or one.reporter is None:
             raise MessageError(Reason.WRONG_SHAPE, f"report {one.seq} names no position or no reporter")
-        site = gate.registry.site_of_report(point_e7(one.position.lon_deg, one.position.lat_deg))
-        located.append(_located(one, site, batch, arrival))
-    return located
+    return _said(batch, arrival, lambda one: _site_of_report(one, gate.registry))
 
 
 def _heartbeat(device: str, arrival: Arrival, gate: Gate) -> Heartbeat:
@@ -171,33 +167,65 @@ def _site_of(observation: Observation, speaker: str, registry: Registry) -> Site
     return site
 
 
-def _located(observation: Observation, site: Site, batch: ObservationBatch, arrival: Arrival) -> Located:
+def _site_of_report(report: Observation, registry: Registry) -> Site:
+    assert report.position is not None
+    return registry.site_of_report(_point_of(report.position))
+
+
+def _said(batch: ObservationBatch, arrival: Arrival, site_of: Callable[[Observation], Site]) -> list[Said]:
+    """Return what a batch says, by device and place: nearly always all of it together.
+
+    Raises:
+        MessageError: from `site_of`: the sender may not say that.
+    """
     received_ms = arrival.received_ms
     sent_ms = sending_time(batch, received_ms)
-    source, event_ms = event_time(observation, batch, sent_ms)
-    inferred_ms = None
-    if source is TimeSource.MONO and observation.inferred_mono_ms is not None:
-        inferred_ms = max(event_ms + observation.inferred_mono_ms - observation.observed_mono_ms, 0)
-    if arrival.is_retained:
-        # State that the broker kept is not news, whatever its sender called it.
-        observation = replace(observation, quality=Quality.REPLAYED)
-    point, radius_m, areas = site.point, FIXED_RADIUS_M, site.areas
-    if (position := observation.position) is not None:
-        point, radius_m, areas = point_e7(position.lon_deg, position.lat_deg), position.radius_m, {}
-    return Located(
-        observation=observation,
-        zone=site.zone,
-        event_ms=event_ms,
-        time_source=source,
-        received_ms=received_ms,
-        lon_e7=point[0],
-        lat_e7=point[1],
-        radius_m=radius_m,
-        areas=areas,
-        sent_ms=sent_ms,
-        inferred_ms=inferred_ms,
-        skew_ms=batch.sent_at_ms - received_ms,
-    )
+    found = []
+
+    boot_id, sent_mono_ms = batch.boot_id, batch.sent_mono_ms
+    ahead_ms = sent_ms - sent_mono_ms
+
+    def shared(seen: Observation) -> tuple[str, Position | None, bool]:
+        """Its time can be told from its age where it is of this boot, and not from after the sending."""
+        is_mono = seen.boot_id == boot_id and 0 <= sent_mono_ms - seen.observed_mono_ms <= sent_ms
+        return seen.device_id, seen.position, is_mono
+
+    for (_, position, is_mono), together in groupby(batch.observations, shared):
+        seen = tuple(together)
+        site = site_of(seen[0])
+        if arrival.is_retained:
+            # State that the broker kept is not news, whatever its sender called it.
+            seen = tuple(replace(one, quality=Quality.REPLAYED) for one in seen)
+        point, radius_m, areas = site.point, FIXED_RADIUS_M, site.areas
+        if position is not None:
+            point, radius_m, areas = _point_of(position), position.radius_m, {}
+        said = Said(
+            observations=seen,
+            zone=site.zone,
+            event_ms=tuple([one.observed_mono_ms + ahead_ms if is_mono else device_time(one, sent_ms) for one in seen]),
+            time_source=TimeSource.MONO if is_mono else TimeSource.DEVICE,
+            received_ms=received_ms,
+            lon_e7=point[0],
+            lat_e7=point[1],
+            radius_m=radius_m,
+            areas=areas,
+            sent_ms=sent_ms,
+            inferred_ms=_inferred_ms(seen, ahead_ms) if is_mono else (),
+            skew_ms=batch.sent_at_ms - received_ms,
+        )
+        found.append(said)
+    return found
+
+
+def _inferred_ms(seen: Sequence[Observation], ahead_ms: int) -> tuple[int | None, ...]:
+    inferred = [one.inferred_mono_ms for one in seen]
+    if inferred.count(None) == len(inferred):
+        return ()
+    return tuple(None if mono_ms is None else max(mono_ms + ahead_ms, 0) for mono_ms in inferred)
+
+
+def _point_of(position: Position) -> PointE7:
+    return point_e7(position.lon_deg, position.lat_deg)
 
 
 def sending_time(batch: ObservationBatch, received_ms: int) -> int:
@@ -205,22 +233,17 @@ def sending_time(batch: ObservationBatch, received_ms: int) -> int:
     return batch.sent_at_ms if 0 <= received_ms - batch.sent_at_ms <= TRANSIT_MS else received_ms
 
 
-def event_time(observation: Observation, batch: ObservationBatch, sent_ms: int) -> tuple[TimeSource, int]:
-    """Return where the event time comes from, and the event time: sent minus age, wherever the age can be told."""
-    age_ms = batch.sent_mono_ms - observation.observed_mono_ms
-    if batch.boot_id == observation.boot_id and 0 <= age_ms <= sent_ms:
-        return TimeSource.MONO, sent_ms - age_ms
-    if observation.observed_at_ms > sent_ms + MAX_AHEAD_MS:
-        return TimeSource.DEVICE, sent_ms
-    return TimeSource.DEVICE, observation.observed_at_ms
+def device_time(seen: Observation, sent_ms: int) -> int:
+    """Return the event time where the age cannot be told: the device's own, where that can be true."""
+    return sent_ms if seen.observed_at_ms > sent_ms + MAX_AHEAD_MS else seen.observed_at_ms
 
 
-def locate_moving(items: Sequence[Located], registry: Registry) -> list[Located]:
-    """Return `items`, those with a position of their own located: in one call, whatever their number."""
-    moving = [i for i, item in enumerate(items) if item.observation.position is not None]
-    located = list(items)
+def locate_moving(parts: Sequence[Said], registry: Registry) -> list[Said]:
+    """Return `parts`, those with a position of their own located: in one call, whatever their number."""
+    moving = [i for i, said in enumerate(parts) if said.observations[0].position is not None]
+    located = list(parts)
     if moving:
-        points: list[PointE7] = [(items[i].lon_e7, items[i].lat_e7) for i in moving]
+        points: list[PointE7] = [(parts[i].lon_e7, parts[i].lat_e7) for i in moving]
         for i, areas in zip(moving, registry.locate(points), strict=True):
-            located[i] = replace(items[i], areas=areas)
+            located[i] = replace(parts[i], areas=areas)
     return located

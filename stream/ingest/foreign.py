@@ -28,7 +28,7 @@ from stream.adapters import (
 from stream.adapters.homeassistant import NAME as HOME_ASSISTANT
 from stream.adapters.homeassistant import announcement
 from stream.ingest.registry import FIXED_RADIUS_M, Registry, Site
-from stream.records import Located, TimeSource
+from stream.records import Said, TimeSource
 from stream.zones.row import FOREIGN_OUTBOX
 
 MAX_AHEAD_MS: Final = 5 * 60_000
@@ -97,7 +97,7 @@ class Foreign:
         """Topic filters; they may grow with what is heard."""
         return tuple(topic for dialect in self._dialects for topic in dialect.subscriptions)
 
-    def take(self, topic: str, payload: bytes, registry: Registry, *, is_retained: bool, now_ms: int) -> list[Located]:
+    def take(self, topic: str, payload: bytes, registry: Registry, *, is_retained: bool, now_ms: int) -> list[Said]:
         """Return what a message says of devices that we know.
 
         Raises:
@@ -106,17 +106,17 @@ class Foreign:
         speaking = [one for one in self._dialects if any(matches(wanted, topic) for wanted in one.subscriptions)]
         if not speaking:
             raise MessageError(Reason.WRONG_SHAPE, f"{topic!r} is no topic of ours")
-        said: list[Heard] = []
+        heard: list[Heard] = []
         for dialect in speaking:
             for one in dialect.hear(topic, payload, is_retained=is_retained, now_ms=now_ms):
                 if isinstance(one, Ask):
                     self.asks.append(one)
                 else:
-                    said.append(one)
-        located = [self._located(one, site, now_ms) for one in said if (site := registry.site_of(one.source))]
-        if not located:
-            self._quarantine((one.source for one in said), now_ms)
-        return located
+                    heard.append(one)
+        said = [self._said(one, site, now_ms) for one in heard if (site := registry.site_of(one.source))]
+        if not said:
+            self._quarantine((one.source for one in heard), now_ms)
+        return said
 
     def _quarantine(self, sources: Iterable[str], now_ms: int) -> None:
         news = [one for one in dict.fromkeys(sources) if now_ms - self._unknown.get(one, -SAY_AGAIN_MS) >= SAY_AGAIN_MS]
@@ -125,7 +125,7 @@ class Foreign:
             listed = ", ".join(news)
             raise MessageError(Reason.UNKNOWN_DEVICE, f"{listed}: `gridwarden devices` lists it, and admits it")
 
-    def _located(self, heard: Heard, site: Site, now_ms: int) -> Located:
+    def _said(self, heard: Heard, site: Site, now_ms: int) -> Said:
         self._seqs[site.device_id] += 1
         is_believed = heard.observed_ms is not None and heard.observed_ms <= now_ms + MAX_AHEAD_MS
         observed_ms = heard.observed_ms if is_believed and heard.observed_ms is not None else now_ms
@@ -140,10 +140,10 @@ class Foreign:
             payload=heard.payload,
             quality=heard.quality,
         )
-        return Located(
-            observation=observation,
+        return Said(
+            observations=(observation,),
             zone=site.zone,
-            event_ms=observed_ms,
+            event_ms=(observed_ms,),
             time_source=TimeSource.DEVICE if is_believed else TimeSource.MONO,
             received_ms=now_ms,
             lon_e7=site.point[0],

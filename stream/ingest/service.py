@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -25,7 +25,7 @@ from stream.ingest.dead import dead_letter
 from stream.ingest.limit import Limiter
 from stream.log.append import Appender, new
 from stream.log.file import NewRecord
-from stream.records import DecisionRecord, HeartbeatRecord, LoadRecord, Located, ObservationRecord
+from stream.records import DecisionRecord, HeartbeatRecord, LoadRecord, ObservationRecord, Said
 from stream.records import encode as encode_record
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,8 @@ class _Waiting(NamedTuple):
 class Round:
     """What one round stores, and what it says once that is stored."""
 
-    located: list[Located] = field(default_factory=list)
+    said: list[Said] = field(default_factory=list)
+    observations: int = 0
     decisions: list[Decision] = field(default_factory=list)
     loads: list[Load] = field(default_factory=list)
     acks: list[Ack] = field(default_factory=list)
@@ -84,19 +85,18 @@ class Round:
             case Heartbeat():
                 self.heartbeats.append(taken)
             case _:
-                self.located += taken
+                self.said += taken
+                self.observations += sum(len(said.observations) for said in taken)
 
     def records(self, gate: Gate, *, now_ms: int) -> list[NewRecord]:
         """Return everything that is to be stored."""
-        by_partition: defaultdict[int, list[Located]] = defaultdict(list)
-        for item in locate_moving(self.located, gate.registry):
-            site = gate.registry.sites.get(item.observation.device_id)
-            partition = site.partition if site else gate.registry.partition_of_zone(item.zone)
-            by_partition[partition].append(item)
+        by_partition: defaultdict[int, list[Said]] = defaultdict(list)
+        for said in locate_moving(self.said, gate.registry):
+            by_partition[gate.registry.partition_of_zone(said.zone)].append(said)
         records = [
-            new("obs", partition, encode_record(ObservationRecord(at_ms=now_ms, items=tuple(chunk))), now_ms)
-            for partition, items in by_partition.items()
-            for chunk in _chunks(items)
+            new("obs", partition, encode_record(ObservationRecord(at_ms=now_ms, said=tuple(chunk))), now_ms)
+            for partition, parts in by_partition.items()
+            for chunk in _chunks(parts)
         ]
         records += [
             new("incidents", 0, encode_record(DecisionRecord(at_ms=now_ms, decision=decision)), now_ms)
@@ -121,9 +121,11 @@ class Round:
     def replies(self) -> list[tuple[str, Ack]]:
         """Return whom to tell what was stored: (sender, acknowledgement) pairs."""
         seqs: defaultdict[tuple[str, str, str], list[int]] = defaultdict(list)
-        for item in self.located:
-            observation = item.observation
-            seqs[observation.device_id, observation.outbox_id, observation.lane].append(observation.seq)
+        for said in self.said:
+            for outbox_id, lane in {(seen.outbox_id, seen.lane) for seen in said.observations}:
+                seqs[said.observations[0].device_id, outbox_id, lane] += [
+                    seen.seq for seen in said.observations if (seen.outbox_id, seen.lane) == (outbox_id, lane)
+                ]
         for decision in self.decisions:
             seqs[topics.ALERTS, decision.outbox_id, DECISIONS].append(decision.seq)
         stored = [
@@ -148,8 +150,18 @@ def _is_our_own(topic: str) -> bool:
     return at is not None and at.who in ("decisions", "load", topics.STREAM)
 
 
-def _chunks(items: list[Located]) -> Iterable[list[Located]]:
-    return (items[start : start + RECORD_ITEMS] for start in range(0, len(items), RECORD_ITEMS))
+def _chunks(parts: Iterable[Said]) -> Iterator[list[Said]]:
+    """Cut `parts` where a record would hold more than `RECORD_ITEMS` observations: of one message there are fewer."""
+    chunk: list[Said] = []
+    size = 0
+    for said in parts:
+        if size + len(said.observations) > RECORD_ITEMS:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(said)
+        size += len(said.observations)
+    if chunk:
+        yield chunk
 
 
 class Ingest:
@@ -252,7 +264,7 @@ class Ingest:
             waiting = [await self._queue.get()]
             gate, current = self._gate, Round()  # one gate for a round, whatever is admitted meanwhile
             current.add(waiting[0].what, gate)
-            while len(current.located) < ROUND_ITEMS and not self._queue.empty():
+            while current.observations < ROUND_ITEMS and not self._queue.empty():
                 waiting.append(self._queue.get_nowait())
                 current.add(waiting[-1].what, gate)
             await self._finish(current, waiting, gate)

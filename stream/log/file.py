@@ -21,7 +21,7 @@ import msgspec
 
 from models.errors import StorageError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 APPLICATION_ID = 0x47574C47  # "GWLG": tells our log from any other SQLite file
 _OFFSET_BITS = 40
 _OFFSET_MASK = (1 << _OFFSET_BITS) - 1
@@ -49,8 +49,8 @@ _SCHEMA = (
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
 
-_UPGRADES = {1: ("ALTER TABLE topic ADD COLUMN retention_ms INTEGER",)}
-"""What makes a file of each version into one of the next."""
+_UPGRADES: dict[int, tuple[str, ...]] = {1: ("ALTER TABLE topic ADD COLUMN retention_ms INTEGER",), 2: ()}
+"""What makes a file of each version into one of the next. From 3 on older programs cannot read its records."""
 
 _REMEDIES = {
     sqlite3.SQLITE_FULL: "the disk or the log's limit is full, nothing was stored; free space or raise the limit",

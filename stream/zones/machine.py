@@ -17,6 +17,7 @@ from stream.control import NEWEST, Contents
 from stream.inforce import InForce
 from stream.ingest.dead import dead_letter, rule_failed
 from stream.log.append import new
+from stream.log.engine import CONTROL_TOPIC
 from stream.log.file import NewRecord
 from stream.records import (
     ControlRecord,
@@ -30,14 +31,15 @@ from stream.records import (
     encode,
 )
 from stream.runner import Row
+from stream.zones.migration import count_of
 from stream.zones.reducer import Reduced, ZoneRow, next_deadline_ms, reduce_record
 from stream.zones.rules import Rules
-from stream.zones.supervision import FAMILY as DEVICES
+from stream.zones.supervision import FAMILIES as DEVICES
 
 log = logging.getLogger(__name__)
 
 Held = Callable[[int], dict[str, bytes]]
-NOTHING: Final = Reduced({}, [], [])
+NOTHING: Final = Reduced({}, [], [], {})
 
 _encode_row = msgspec.msgpack.Encoder().encode
 _decode_row = msgspec.msgpack.Decoder(ZoneRow).decode
@@ -104,10 +106,10 @@ class _Shard:
         if isinstance(record, ControlRecord):
             meta.in_force.put(record.what, record.version, offset)
         if isinstance(record, ObservationRecord):
-            meta.observations += len(record.items)
+            meta.observations += record.count - count_of(reduced.passed)
         meta.duplicates += reduced.duplicates
         cleared = (signal for signal in reduced.signals if signal.kind is SignalKind.CLEARED)
-        meta.pre_alarms_cleared += sum(signal.family != DEVICES for signal in cleared)
+        meta.pre_alarms_cleared += sum(signal.family not in DEVICES for signal in cleared)
         self.is_meta_dirty = True
 
     def note_deadline(self, zone: str) -> None:
@@ -154,10 +156,20 @@ class ZoneMachine:
             (NOTHING, []) if isinstance(record, ControlRecord) else self._reduce(shard, record, offset, now_ms)
         )
         shard.take_over(record, reduced, offset)
-        outputs = [*self._outputs(partition, reduced, now_ms), *dead]
+        outputs = [*_signals(reduced, now_ms), *dead]
+        if any(reduced.outcomes):
+            decided = HistoryRecord(
+                at_ms=now_ms,
+                place=(partition, offset),
+                obs=msgspec.Raw(value),
+                rule_version=self._contents.rules(shard.meta.in_force, offset).version,
+                outcomes=tuple(reduced.outcomes),
+                signal_ids=reduced.signal_ids,
+            )
+            outputs.append(new("history", partition, encode(decided), now_ms))
         if isinstance(record, HeartbeatRecord):
             outputs.append(new("history", partition, encode(record), now_ms))
-        return outputs
+        return [*outputs, *_moved(partition, reduced, now_ms)]
 
     def may_write(self) -> bool:
         """Yes: each row stands for itself."""
@@ -215,11 +227,17 @@ class ZoneMachine:
             log.exception("a rule failed on obs/%s/%s", shard.partition, offset)
             return _without_poison(shard, record, offset, rules, exc, now_ms)
 
-    def _outputs(self, partition: int, reduced: Reduced, now_ms: int) -> Iterator[NewRecord]:
-        for signal in reduced.signals:
-            yield new("incidents", 0, encode(replace(signal, at_ms=now_ms)), now_ms)
-        if reduced.history:
-            yield new("history", partition, encode(HistoryRecord(at_ms=now_ms, items=tuple(reduced.history))), now_ms)
+
+def _signals(reduced: Reduced, now_ms: int) -> Iterator[NewRecord]:
+    for signal in reduced.signals:
+        yield new("incidents", 0, encode(replace(signal, at_ms=now_ms)), now_ms)
+
+
+def _moved(partition: int, reduced: Reduced, now_ms: int) -> Iterator[NewRecord]:
+    for to, record in reduced.passed:
+        yield new("obs", to, encode(replace(record, at_ms=now_ms)), now_ms)
+    for key in reduced.arrived:
+        yield NewRecord(CONTROL_TOPIC, 0, b"%d" % partition, now_ms, msgspec.json.encode(key))
 
 
 def _without_poison(
@@ -238,7 +256,7 @@ def _without_poison(
 
     poison: set[int] = set()
     dead: list[NewRecord] = []
-    everything = range(len(record.items))
+    everything = range(record.count)
     while isinstance(outcome := attempt(poison), Exception):
         # The reducer goes item by item, so if a prefix fails then every longer one does.
         at = bisect.bisect_left(
@@ -247,7 +265,7 @@ def _without_poison(
         if at == len(everything):  # fails only now and then: nobody can say on what
             return NOTHING, [*dead, _dead(where, encode(record), outcome, now_ms)]
         poison.add(at)
-        dead.append(_dead(f"{where}/{at}", encode_message(record.items[at].observation), outcome, now_ms))
+        dead.append(_dead(f"{where}/{at}", encode_message(record.located()[at].observation), outcome, now_ms))
     return outcome, dead
 
 

@@ -10,8 +10,12 @@ from msgspec import Struct
 from models.catalogue import Signal as Meaning
 from models.messages import Dropped, Response, Stage, Timeline
 from models.seqset import SeqSet
+from stream.records import Home
+from stream.zones.clocks import Clock
 from stream.zones.rules import Judgement, Level
 
+WHOLE: Final = ""
+"""Stands for a zone itself among its devices."""
 FOREIGN_OUTBOX: Final = "foreign."
 """Begins the outbox ids that ingest makes for devices that have none."""
 MAX_HITS: Final = 64
@@ -44,12 +48,25 @@ class Trip(Struct, frozen=True, array_like=True):
 
 
 class Escalation(Struct, frozen=True, array_like=True):
-    """The hit that made an alarm of a signal, and where in `obs` that was said: (offset, n)."""
+    """The hit that made an alarm of a signal, and where in `obs` that was said: (offset, n), after so many moves."""
 
     at: tuple[int, int]
     reason: str
     device_id: str
     hit: Hit
+    moves: int = 0
+
+
+class Moves(Struct, frozen=True, array_like=True):
+    """How often a zone or a device has moved, as far as a row knows.
+
+    Attributes:
+        ids: of the moves, in their order.
+        to: where it is now; None: here.
+    """
+
+    ids: tuple[str, ...] = ()
+    to: Home | None = None
 
 
 class ActiveSignal(Struct):
@@ -135,8 +152,9 @@ class Machine(Struct):
         Hits of one moment are one: three boxes in one frame do not persist.
         """
         hits = (*self.windows.get(key, ()), hit)
-        newest_ms = max(h.event_ms for h in hits)
-        near = tuple(h for h in hits if min(abs(h.event_ms - hit.event_ms), newest_ms - h.event_ms) <= judged.window_ms)
+        at_ms, window_ms = hit.event_ms, judged.window_ms
+        from_ms = max([h.event_ms for h in hits]) - window_ms
+        near = tuple([h for h in hits if h.event_ms >= from_ms or abs(h.event_ms - at_ms) <= window_ms])
         self.windows[key] = _latest(near, max(MAX_HITS, 2 * judged.min_hits))
         moments = sorted({h.event_ms for h in near})
         for first, last in zip(moments, moments[judged.min_hits - 1 :], strict=False):
@@ -197,6 +215,8 @@ class ZoneRow(Struct):
         missed_from: by device: if it says nothing before this, it is missed.
         silent: devices that are missed, and since when.
         dropped: seqs that an outbox dropped on purpose, keyed as `seen`.
+        clocks: by device: wall clocks that are not known to be right.
+        moved: of the devices that came here or went, and of the zone itself, under `WHOLE`.
     """
 
     zone: str
@@ -208,6 +228,13 @@ class ZoneRow(Struct):
     missed_from: dict[str, int] = {}
     silent: dict[str, int] = {}
     dropped: dict[str, SeqSet] = {}
+    clocks: dict[str, Clock] = {}
+    moved: dict[str, Moves] = {}
+
+    @property
+    def moves(self) -> int:
+        """How often the zone has moved."""
+        return len(self.moved[WHOLE].ids) if WHOLE in self.moved else 0
 
     def seen_of(self, device_id: str, outbox_id: str, lane: str) -> SeqSet:
         """Return the seqs that were taken of an outbox.
@@ -240,6 +267,8 @@ class ZoneRow(Struct):
             missed_from=dict(self.missed_from),
             silent=dict(self.silent),
             dropped={key: SeqSet(seqs.floor, seqs.ranges) for key, seqs in self.dropped.items()},
+            clocks=dict(self.clocks),
+            moved=dict(self.moved),
         )
 
 

@@ -164,6 +164,13 @@ class Rules:
             limits.confirm_devices,
         )
 
+    def floor(self, label: str, device_id: str, zone: str) -> float:
+        """Return the confidence below which no hour of the day gives a detection a level."""
+        base = self._labels.get(label)
+        if base is None:
+            return 0.0
+        return min([base.clear, *(limits.clear for _, limits in self._overriding(base, device_id, zone))])
+
     def is_old(self, located: Located) -> bool:
         """Whether a late observation is too old to alarm.
 
@@ -186,21 +193,25 @@ class Rules:
         """Give what decides here and now: that of the last override that matches, else `base`."""
         if base is None or not self.thresholds.overrides:
             return base
-        key = base.label, located.observation.device_id, located.zone
-        narrower = self._narrower.get(key)
-        if narrower is None:
-            narrower = self._narrower[key] = tuple(
-                (override, self._under(base, override))
-                for override in reversed(self.thresholds.overrides)
-                if override.is_for(*key)
-            )
         local: dt.datetime | None = None
-        for override, limits in narrower:
+        for override, limits in self._overriding(base, located.observation.device_id, located.zone):
             if override.is_timed:
                 local = local or dt.datetime.fromtimestamp(located.event_ms / 1000, self._zone)
             if local is None or override.is_on(local, self.thresholds.calendar):
                 return limits
         return base
+
+    def _overriding(self, base: _Limits, device_id: str, zone: str) -> tuple[tuple[Override, _Limits], ...]:
+        """Give the overrides of a device, the last one first, with what each makes of `base`."""
+        key = base.label, device_id, zone
+        found = self._narrower.get(key)
+        if found is None:
+            found = self._narrower[key] = tuple(
+                (override, self._under(base, override))
+                for override in reversed(self.thresholds.overrides)
+                if override.is_for(*key)
+            )
+        return found
 
     def _under(self, base: _Limits, override: Override) -> _Limits:
         values = Values(base.hint, base.alarm, base.min_hits, base.window_ms / 1000, base.confirm_devices)

@@ -6,6 +6,7 @@ zone in which every detector has failed is not watched: that is told more urgent
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from models import ids
@@ -14,11 +15,15 @@ from models.catalogue import Signal as Meaning
 from models.messages import Stage, Timeline
 from models.places import Device, DeviceKind, Places
 from models.thresholds import Supervision
+from stream.zones import clocks
 from stream.zones.row import ActiveSignal, ZoneRow
 
 FAMILY: Final = "device"
+FAMILIES: Final = frozenset({FAMILY, clocks.FAMILY})
+"""Of what devices tell of themselves, not of the street."""
 FAULT: Final = "device.fault"
 UNPROTECTED: Final = "device.unprotected"
+CLOCK: Final = "device.clock"
 LASTING: Final = frozenset({"tamper", "battery_low", "battery_defect", "trouble"})
 """Faults that a device does not take back by going on: a person ends them."""
 _PULSED: Final = frozenset({DeviceKind.CAMERA, DeviceKind.AGENT, DeviceKind.GATEWAY})
@@ -68,23 +73,41 @@ def meaning(catalogue: Catalogue) -> Meaning | None:
     return Meaning(pre_alarm=FAULT, alarm=alarm)
 
 
-def raised(row: ZoneRow, place: Device, stage: Stage, said: Meaning, origin: tuple[str, str, int]) -> ActiveSignal:
+def meaning_of_clocks(catalogue: Catalogue) -> Meaning | None:
+    """Return the category of a wrong clock; None where the catalogue has none, and then nothing is told."""
+    key = next((key for key in (CLOCK, FAULT) if key in catalogue.category_by_key), None)
+    return Meaning(pre_alarm=key, alarm=key) if key else None
+
+
+def raised(
+    row: ZoneRow,
+    places: Places,
+    bad: Mapping[str, str],
+    said: tuple[str, Stage, Meaning | None],
+    origin: tuple[str, str, int],
+) -> ActiveSignal | None:
     """Return the signal of a zone whose devices fail: no evidence names it, so the record that found it does.
 
     Args:
         row: of the zone.
-        place: the device that stands for the zone.
-        stage: how bad it is.
-        said: the categories.
+        places: in force.
+        bad: the devices, and what is wrong with each.
+        said: the family, how bad it is, and the categories.
         origin: tenant, partition and offset of that record.
+
+    Returns:
+        None where nobody knows the devices any more, or the catalogue no such category.
     """
-    bad = failed(row)
+    family, stage, meant = said
+    place = next((device for device in map(places.device_by_id.get, sorted(bad)) if device), None)
+    if place is None or meant is None:
+        return None
     first = min(bad)
     tenant, partition, offset = origin
     return ActiveSignal(
-        signal_id=ids.incident_id(tenant, row.zone, f"supervision.{partition}", FAMILY, offset),
+        signal_id=ids.incident_id(tenant, row.zone, f"supervision.{partition}", family, offset),
         stage=stage,
-        meaning=said,
+        meaning=meant,
         label=bad[first],
         device_id=first,
         confidence=1.0,

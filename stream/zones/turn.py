@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from models import ids
+from models.catalogue import Signal as Meaning
 from models.messages import HELD, Detection, Dropped, Fault, Quality, Reading, Response, SelfTest, Stage
 from stream.records import (
     HeartbeatRecord,
-    HistoryItem,
     Located,
     ObsLog,
     Origin,
     Outcome,
+    Said,
     SignalKind,
     SignalRecord,
     Verdict,
     VerdictRecord,
 )
-from stream.zones import canary, response, supervision
+from stream.zones import canary, clocks, response, supervision
 from stream.zones.confirm import Found, confirmed_by, second_by
 from stream.zones.row import ActiveSignal, Escalation, Hit, Machine, ZoneRow
 from stream.zones.rules import Judgement, Level, Rules
@@ -59,12 +60,19 @@ class Turn:
         self.row, self.record, self.rules = row, record, rules
         self.partition, self.offset, self.index = origin.partition, origin.offset, origin.n
         self.k = 0
+        self._floors: dict[tuple[str, str], float] = {}
+        """By device and label, from the first detection below on: under this, another one changes nothing more."""
         self.signals: list[SignalRecord] = []
-        self.history: list[HistoryItem] = []
+        self.outcomes: dict[int, Outcome] = {}
+        self.signal_ids: dict[int, str] = {}
         self.duplicates = 0
 
-    def run(self, items: Iterable[tuple[int, Located]]) -> None:
-        """Apply the record to `row`; what comes of it stands in `signals`, `history` and `duplicates`."""
+    def run(self, parts: Iterable[tuple[int, Said]]) -> None:
+        """Apply the record to `row`; what comes of it stands in the attributes.
+
+        Args:
+            parts: what was said in this zone, each with the index of its first observation.
+        """
         row = self.row
         row.applied_offset = self.offset
         row.clock_ms = max(row.clock_ms, self.record.at_ms)
@@ -76,10 +84,9 @@ class Turn:
         self._miss()
         if isinstance(self.record, VerdictRecord):
             self._hear(self.record)
-        for index, located in items:
-            if index != self.index:
-                self.index, self.k = index, 0
-            self._take(located)
+        for first, said in parts:
+            self._take(first, said)
+            self._turn_to(first + len(said.observations) - 1)
         self._review_devices()
 
     # --- devices ---------------------------------------------------------------------------------------------------
@@ -111,7 +118,8 @@ class Turn:
             return
         failed = supervision.failed(self.row)
         if signal is None:
-            self._raise_supervision(machine, stage, failed)
+            said = supervision.FAMILY, stage, supervision.meaning(self.rules.catalogue)
+            self._raise_supervision(machine, said, failed)
         elif stage is Stage.ALARM and signal.stage is Stage.PRE_ALARM:
             signal.sources = tuple(sorted(failed))
             self._escalate(supervision.FAMILY, "UNPROTECTED")
@@ -119,15 +127,41 @@ class Turn:
             signal.sources = tuple(sorted({*signal.sources, *failed}))
             self._emit(supervision.FAMILY, SignalKind.EVIDENCE, _codes(failed))
 
-    def _raise_supervision(self, machine: Machine, stage: Stage, failed: dict[str, str]) -> None:
-        said = supervision.meaning(self.rules.catalogue)
-        place = next((d for d in map(self.rules.places.device_by_id.get, sorted(failed)) if d), None)
-        if said is None or place is None:
-            return
+    def _raise_supervision(
+        self, machine: Machine, said: tuple[str, Stage, Meaning | None], bad: dict[str, str]
+    ) -> None:
         origin = self.rules.tenant, str(self.partition), self.offset
-        machine.signal = supervision.raised(self.row, place, stage, said, origin)
-        self.row.machines[supervision.FAMILY] = machine
-        self._emit(supervision.FAMILY, SignalKind.RAISED, _codes(failed))
+        machine.signal = supervision.raised(self.row, self.rules.places, bad, said, origin)
+        if machine.signal is not None:
+            self.row.machines[said[0]] = machine
+            self._emit(said[0], SignalKind.RAISED, _codes(bad))
+
+    def _weigh_clock(self, said: Said, fresh: Sequence[int]) -> None:
+        """Tell of a wall clock that has turned out wrong, or right again: once, and nothing is judged by it."""
+        device_id = said.observations[0].device_id
+        held = self.row.clocks.get(device_id)
+        clock = clocks.weigh(held, said, fresh, self.rules.thresholds.supervision)
+        if clock is held:
+            return
+        was_wrong, is_wrong = held is not None and held.is_wrong, clock is not None and clock.is_wrong
+        if clock is None:
+            del self.row.clocks[device_id]
+        else:
+            self.row.clocks[device_id] = clock
+        if is_wrong != was_wrong:
+            self._review_clocks(is_news=is_wrong)
+
+    def _review_clocks(self, *, is_news: bool) -> None:
+        wrong, machine = clocks.wrong(self.row.clocks), self.row.machines.get(clocks.FAMILY, Machine())
+        signal = machine.signal
+        if signal is None and is_news:
+            said = clocks.FAMILY, Stage.PRE_ALARM, supervision.meaning_of_clocks(self.rules.catalogue)
+            self._raise_supervision(machine, said, wrong)
+        elif signal is not None and not wrong:
+            self._clear(clocks.FAMILY, "CLOCKS_RIGHT")
+        elif signal is not None and is_news:
+            signal.sources = tuple(sorted({*signal.sources, *wrong}))
+            self._emit(clocks.FAMILY, SignalKind.EVIDENCE, _codes(wrong))
 
     # --- time ------------------------------------------------------------------------------------------------------
 
@@ -160,22 +194,53 @@ class Turn:
 
     # --- observations ----------------------------------------------------------------------------------------------
 
-    def _take(self, located: Located) -> None:
-        seen = located.observation
-        if not self.row.seen_of(seen.device_id, seen.outbox_id, seen.lane).add(seen.seq):
-            self.duplicates += 1
+    def _take(self, first: int, said: Said) -> None:
+        """Decide what came for the first time, the first of it standing at `first` in the record.
+
+        Most of it is like what was found below just before, in a zone that this has not changed: that is seen at once.
+        """
+        fresh = self._fresh(said)
+        self.duplicates += len(said.observations) - len(fresh)
+        if not fresh:
             return
-        self._is_alive(seen.device_id)
-        outcome, signal_id = self._decide(located)
-        self.history.append(
-            HistoryItem(
-                origin=Origin(self.partition, self.offset, self.index),
-                outcome=outcome,
-                rule_version=self.rules.version,
-                located=located,
-                signal_id=signal_id,
-            )
-        )
+        device = said.observations[0].device_id
+        self._is_alive(device)
+        self._turn_to(first + fresh[0])
+        self._weigh_clock(said, fresh)
+        faults, floors, outcomes = self.row.faults, self._floors, self.outcomes
+        for k in fresh:
+            seen = said.observations[k]
+            payload = seen.payload
+            if (
+                isinstance(payload, Detection)
+                and payload.confidence < floors.get((device, payload.label), 0.0)
+                and device not in faults
+                and seen.quality not in _NEVER_ALARM
+            ):
+                outcomes[first + k] = Outcome.BELOW
+                continue
+            self._turn_to(first + k)
+            outcomes[first + k], signal_id = self._decide(said.located(k))
+            if signal_id is not None:
+                self.signal_ids[first + k] = signal_id
+            if outcomes[first + k] is Outcome.BELOW and isinstance(payload, Detection):
+                floors[device, payload.label] = self.rules.floor(payload.label, device, said.zone)
+
+    def _turn_to(self, index: int) -> None:
+        if index != self.index:
+            self.index, self.k = index, 0
+
+    def _fresh(self, said: Said) -> list[int]:
+        """Return which observations have not come before, and take them as having come."""
+        outbox = lane = None
+        fresh = []
+        for k, seen in enumerate(said.observations):
+            if seen.outbox_id != outbox or seen.lane is not lane:
+                outbox, lane = seen.outbox_id, seen.lane
+                add = self.row.seen_of(seen.device_id, outbox, lane).add
+            if add(seen.seq):
+                fresh.append(k)
+        return fresh
 
     def _decide(self, located: Located) -> Decided:
         seen = located.observation
@@ -304,7 +369,7 @@ class Turn:
             if signal is None or signal.signal_id != verdict.signal_id:
                 continue
             if verdict.verdict == "close":
-                self._close(family, machine, signal, verdict.seen)
+                self._close(family, machine, signal, verdict)
             elif signal.stage is Stage.PRE_ALARM:
                 self._hear_of_pre_alarm(family, verdict.verdict)
             elif signal.response in HELD:
@@ -326,14 +391,14 @@ class Turn:
         elif verdict == "investigate" and response.investigate(signal, staged, self.row.clock_ms):
             self._emit(family, SignalKind.EVIDENCE, ("INVESTIGATING",))
 
-    def _close(self, family: str, machine: Machine, signal: ActiveSignal, seen: tuple[int, int]) -> None:
+    def _close(self, family: str, machine: Machine, signal: ActiveSignal, verdict: VerdictRecord) -> None:
         """End a signal. An alarm that the desk had not heard of when it closed is evidence after the close."""
         late_alarm = signal.escalation
         machine.reset()
         if family == supervision.FAMILY:
             self.row.faults.clear()
             self.row.silent.clear()
-        if late_alarm is None or late_alarm.at <= seen:
+        if late_alarm is None or (late_alarm.moves, late_alarm.at) <= (verdict.moves, verdict.seen):
             return
         hit, device = late_alarm.hit, late_alarm.device_id
         signal.signal_id = ids.incident_id(self.rules.tenant, device, hit.outbox_id, hit.lane, hit.seq)
@@ -356,7 +421,7 @@ class Turn:
         if by:
             located, hit = by
             device = located.observation.device_id
-            signal.escalation = Escalation((self.offset, self._n), reason, device, hit)
+            signal.escalation = Escalation((self.offset, self._n), reason, device, hit, self.row.moves)
         self._emit(family, SignalKind.ESCALATED, (reason,), located=by[0] if by else None, pictures=pictures)
 
     def _generalise(
@@ -407,6 +472,7 @@ class Turn:
             reporters=signal.reporters,
             response=signal.response,
             general_by_ms=signal.general_by_ms,
+            moves=self.row.moves,
         )
         self.signals.append(record)
         self.k += 1

@@ -241,7 +241,7 @@ def test_a_fire_that_two_zones_see_is_one_incident_with_all_its_evidence(log: Lo
         far = seen("cam-9", b.detection(0.8), T0 + i * 500, point=at(110, 50), zone="z2")
         reduced = reduce_record(rows, b.batch(near, far), partition=0, offset=i, rules=b.rules())
         rows.update(reduced.rows)
-        counted += len(reduced.history)
+        counted += sum(outcome is not None for outcome in reduced.outcomes)
         for signal in reduced.signals:
             log.put(signal)
     tick = TickRecord(at_ms=T0 + 30_000, zones=("z1", "z2"))

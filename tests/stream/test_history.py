@@ -32,6 +32,7 @@ from models.messages import (
 )
 from stream import history
 from stream.history import History, Store, describe, percentiles
+from stream.history.apart import Apart
 from stream.history.influx import InfluxHistory
 from stream.history.sqlite import MANY
 from stream.records import (
@@ -39,10 +40,14 @@ from stream.records import (
     HistoryItem,
     HistoryRecord,
     Located,
+    ObservationRecord,
     OrderedRecord,
     Origin,
     Outcome,
     TimeSource,
+    encode,
+    history_items,
+    said_of,
 )
 from tests.servers import Influx
 from tests.stream.rig import detection
@@ -87,7 +92,23 @@ def item(
 
 
 def record(*items: HistoryItem) -> HistoryRecord:
-    return HistoryRecord(at_ms=NOW_MS, items=items)
+    """Make the record of decisions on one record of `obs`, of which the places that are not named have none.
+
+    Those on several stand together only in older logs.
+    """
+    if len({one.origin.offset for one in items}) > 1:
+        return HistoryRecord(at_ms=NOW_MS, items=items)
+    outcomes: list[Outcome | None] = [None] * (1 + max(one.origin.n for one in items))
+    located = [items[0].located] * len(outcomes)
+    for one in items:
+        outcomes[one.origin.n], located[one.origin.n] = one.outcome, one.located
+    return HistoryRecord(
+        at_ms=NOW_MS,
+        place=(2, items[0].origin.offset),
+        obs=msgspec.Raw(encode(ObservationRecord(at_ms=NOW_MS, said=tuple(map(said_of, located))))),
+        rule_version="r1",
+        outcomes=tuple(outcomes),
+    )
 
 
 def order(offset: int, latency_ms: int | None, priority: Priority = Priority.P1, n: int = 0) -> OrderedRecord:
@@ -222,6 +243,35 @@ def test_as_many_as_come_are_written_once(sqlite: History) -> None:
     assert sqlite.write([record(*(item(7, seq=n + 1, n=n) for n in range(2 * MANY + 3)))]) == 2 * MANY + 3
     assert sqlite.write([record(*(item(7, seq=n + 1, n=n) for n in range(2 * MANY + 5)))]) == 2
     assert sqlite.count() == 2 * MANY + 5
+
+
+def test_a_record_of_an_older_log_is_kept_as_well(sqlite: History) -> None:
+    items = (item(7, 0, seq=1), replace(item(7, 2, seq=2), signal_id="s1"))
+    old = HistoryRecord(at_ms=NOW_MS, items=items)
+    assert (old.count, sqlite.write([old]), sqlite.write([record(*items)])) == (2, 2, 0)
+    assert history_items(encode(old)) == items
+
+
+def test_the_file_may_be_written_by_a_process_of_its_own(tmp_path: Path) -> None:
+    apart = Apart(tmp_path / "history.db")
+    values = [encode(record(item(7, seq=1), item(7, 1, seq=2))), b"noise"]
+    assert (apart.count(), apart.keep(values), apart.keep(values), apart.count()) == (0, 2, 0, 2)
+    assert apart._child is not None
+    apart._child.kill()
+    with pytest.raises(StorageError, match="has ended with -9"):
+        apart.keep(values)
+    assert apart.count() == 2  # by another one
+    apart.trim(NOW_MS + 1)
+    assert apart.count() == 0
+    apart.close()
+
+
+def test_a_process_that_cannot_open_the_file_says_why(tmp_path: Path) -> None:
+    (tmp_path / "history.db").write_bytes(b"no database at all, and long enough to be seen to be none" * 20)
+    apart = Apart(tmp_path / "history.db")
+    with pytest.raises(StorageError, match="cannot be opened: file is not a database"):
+        apart.keep([])
+    apart.close()
 
 
 def test_nothing_of_a_batch_is_written_when_one_row_cannot_be(sqlite: History) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import secrets
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -29,14 +30,23 @@ from models.messages import (
 )
 from models.places import Device, DeviceKind, Places, Zone
 from models.seal import Keyring
-from stream.ingest.admission import Arrival, Gate, event_time, locate_moving, take
+from stream.ingest.admission import Arrival, Gate, locate_moving, take
 from stream.ingest.dead import HEAD_BYTES, dead_letter, lines
 from stream.ingest.foreign import Foreign, dialect_of
 from stream.ingest.limit import Limiter
 from stream.ingest.redeliver import again
 from stream.ingest.registry import Registry, partition_of
 from stream.ingest.service import Round
-from stream.records import LoadRecord, Located, ObservationRecord, TimeSource, decode_incidents, decode_obs
+from stream.records import (
+    LoadRecord,
+    Located,
+    ObservationRecord,
+    Said,
+    TimeSource,
+    decode_incidents,
+    decode_obs,
+    said_of,
+)
 from stream.zones.row import ZoneRow
 
 NOW_MS = 1_780_000_000_000
@@ -89,10 +99,18 @@ def _arrival(message: Message, *, topic: str = topics.obs("t", "cam-01"), kid: s
     return Arrival(topic, KEYS.seal(topic, encode(message), kid=kid), NOW_MS, **more)
 
 
-def _located(message: Message, **more: Any) -> list[Located]:
+def _said(message: Message, **more: Any) -> list[Said]:
     taken = take(_arrival(message, **more), GATE)
     assert isinstance(taken, list)
     return taken
+
+
+def _each(parts: Iterable[Said]) -> list[Located]:
+    return [said.located(k) for said in parts for k in range(len(said.observations))]
+
+
+def _located(message: Message, **more: Any) -> list[Located]:
+    return _each(_said(message, **more))
 
 
 def _refused(arrival: Arrival) -> Reason:
@@ -141,12 +159,30 @@ def test_a_sending_time_that_cannot_be_true_is_when_the_message_came(sent_at_ms:
 )
 def test_of_another_boot_the_devices_own_time_counts_but_not_the_future(observed_at_ms: int, expected_ms: int) -> None:
     observation = _observation(boot_id="boot-0", observed_at_ms=observed_at_ms)
-    assert event_time(observation, _batch(observation), NOW_MS) == (TimeSource.DEVICE, expected_ms)
+    (located,) = _located(_batch(observation))
+    assert (located.time_source, located.event_ms) == (TimeSource.DEVICE, expected_ms)
 
 
 def test_an_observation_from_after_the_sending_has_no_age() -> None:
     observation = _observation(observed_mono_ms=52_001)
-    assert event_time(observation, _batch(observation), NOW_MS)[0] is TimeSource.DEVICE
+    (located,) = _located(_batch(observation))
+    assert located.time_source is TimeSource.DEVICE
+    assert located.inferred_ms is None
+
+
+def test_what_a_device_said_in_one_message_stands_together_as_far_as_it_is_alike() -> None:
+    at = Position(lon_deg=106.6, lat_deg=29.6, radius_m=40.0)
+    seen = [
+        _observation(1),
+        _observation(2, inferred_mono_ms=50_120),
+        _observation(3, boot_id="boot-0"),
+        _observation(4, position=at),
+        _observation(5, position=at),
+    ]
+    parts = _said(_batch(*seen))
+    assert [[one.seq for one in said.observations] for said in parts] == [[1, 2], [3], [4, 5]]
+    assert parts[0].inferred_ms == (None, NOW_MS - 2_000 + 120)
+    assert [said_of(one).located(0) for one in _each(parts)] == _each(parts)
 
 
 def test_what_the_broker_had_retained_is_replayed() -> None:
@@ -255,10 +291,11 @@ def test_what_moves_is_located_in_one_call_for_all() -> None:
 
     registry = Registry(PLACES, locate, partitions=4)
     moving = _observation(position=Position(lon_deg=106.6, lat_deg=29.6, radius_m=40.0))
-    taken = _located(_batch(_observation(1), replace(moving, seq=2), replace(moving, seq=3)))
+    farther = replace(moving, seq=3, position=Position(lon_deg=106.7, lat_deg=29.6, radius_m=40.0))
+    taken = _said(_batch(_observation(1), replace(moving, seq=2), farther))
     still, *moved = locate_moving(taken, registry)
     assert still.areas == {"cell": "here"}
-    assert [(item.areas, item.radius_m) for item in moved] == [(ELSEWHERE, 40.0)] * 2
+    assert [(said.areas, said.radius_m) for said in moved] == [(ELSEWHERE, 40.0)] * 2
     assert (moved[0].lon_e7, moved[0].lat_e7) == point_e7(106.6, 29.6)
     assert calls == [3, 2]  # all devices once, then what moves
 
@@ -280,7 +317,7 @@ def test_a_round_stores_by_partition_and_acknowledges_exact_ranges() -> None:
     assert [(record.topic, record.partition) for record in records] == [("obs", 1), ("incidents", 0), ("dead", 0)]
     stored = decode_obs(records[0].value or b"")
     assert isinstance(stored, ObservationRecord)
-    assert [item.observation.seq for item in stored.items] == [1, 2, 9, 3, 1]
+    assert [item.observation.seq for item in stored.located()] == [1, 2, 9, 3, 1]
     replies = {(sender, ack.outbox_id, ack.lane): ack.stored for sender, ack in current.replies()}
     assert replies == {
         ("cam-01", "outbox-1", "alarm"): ((1, 3), (9, 9)),
@@ -289,7 +326,7 @@ def test_a_round_stores_by_partition_and_acknowledges_exact_ranges() -> None:
     }
 
 
-def test_a_large_round_is_cut_into_records_of_512() -> None:
+def test_a_large_round_is_cut_into_records_of_512_at_most() -> None:
     current = Round()
     for start in range(1, 1200, 200):
         current.add(_arrival(_batch(*(_observation(start + i) for i in range(200)))), GATE)
@@ -297,8 +334,8 @@ def test_a_large_round_is_cut_into_records_of_512() -> None:
     for record in current.records(GATE, now_ms=NOW_MS):
         decoded = decode_obs(record.value or b"")
         assert isinstance(decoded, ObservationRecord)
-        sizes.append(len(decoded.items))
-    assert sizes == [512, 512, 176]
+        sizes.append(decoded.count)
+    assert sizes == [400, 400, 400]
 
 
 def test_a_dead_letter_keeps_the_head_and_the_hash_of_what_it_was() -> None:
@@ -329,7 +366,7 @@ def _foreign(*kinds: str) -> Gate:
 def _take(gate: Gate, topic: str, payload: bytes, now_ms: int = NOW_MS, **more: Any) -> list[Located]:
     taken = take(Arrival(topic, payload, now_ms, **more), gate)
     assert isinstance(taken, list)
-    return taken
+    return _each(taken)
 
 
 def test_a_device_of_another_make_is_heard_under_its_source_and_numbered_here() -> None:
@@ -429,6 +466,6 @@ def test_an_observation_on_which_a_rule_failed_is_sealed_anew_and_keeps_its_name
     letter = _letter("obs/2/17/0", encode(seen))
     (one,) = again([letter], "t", KEYS, now_ms=NOW_MS + 60_000)
     assert one.payload is not None
-    (located,) = take(Arrival(one.topic, one.payload, NOW_MS + 60_000), GATE)  # type: ignore[misc]
+    (located,) = _each(take(Arrival(one.topic, one.payload, NOW_MS + 60_000), GATE))  # type: ignore[arg-type]
     assert located.observation == seen
     assert located.event_ms == seen.observed_at_ms

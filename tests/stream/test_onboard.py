@@ -92,8 +92,8 @@ def test_a_device_of_another_make_is_admitted_under_its_source_and_needs_no_key(
     zone = check.check(Path(config.folder)).places.zones[0]  # type: ignore[union-attr]
     said = ask(config, admit="zigbee2mqtt/hall smoke", id="smoke-77", kind="smoke", zone=zone.id, name="门厅烟感")
     assert not any("key" in line for line in said)
-    (located,) = take(ZIGBEE, gate(config))  # type: ignore[misc]
-    assert located.observation.device_id == "smoke-77"
+    (heard,) = take(ZIGBEE, gate(config))  # type: ignore[misc]
+    assert heard.observations[0].device_id == "smoke-77"  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def arrival(*observations: Observation, kid: str = topics.ALERTS, device: str = 
 def taken(*observations: Observation) -> list[Located]:
     found = take(arrival(*observations), GATE)
     assert isinstance(found, list)
-    return found
+    return [said.located(k) for said in found for k in range(len(said.observations))]
 
 
 # --- at the door ------------------------------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ def test_it_is_stored_in_the_partition_of_that_zone_and_acknowledged_to_alerts()
     stored = Round()
     stored.add(arrival(reported(), reported(place=NOWHERE_WATCHED, seq=2)), GATE)
     records = {record.partition: decode_obs(record.value or b"") for record in stored.records(GATE, now_ms=T0 + 60)}
-    zones = {partition: [one.zone for one in record.items] for partition, record in records.items()}
+    zones = {partition: [one.zone for one in record.said] for partition, record in records.items()}
     here = partition_of("s1", 4)
     assert "z1" in zones[here]
     assert all(GATE.registry.partition_of_zone(zone) == partition for partition in zones for zone in zones[partition])

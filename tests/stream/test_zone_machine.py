@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +128,7 @@ def test_what_an_observation_does_goes_to_the_desk_and_into_the_history(log: _Lo
     assert (signal.kind, signal.at_ms) == (SignalKind.RAISED, NOW_MS + 7)
     (history,) = _to("history", outputs)
     assert isinstance(history, HistoryRecord)
-    assert [item.origin.n for item in history.items] == [0, 1, 2]
+    assert [decided.origin.n for decided in history.decided()] == [0, 1, 2]
     assert [output.partition for output in outputs if output.topic == "history"] == [P]
 
 
@@ -177,9 +177,9 @@ def test_of_a_batch_only_the_observation_at_fault_becomes_a_dead_letter(
 ) -> None:
     attempts: list[Any] = []
 
-    def fragile(rows: Any, record: Any, *, skip: Container[int] = (), **more: Any) -> Any:
+    def fragile(rows: Any, record: Any, *, skip: Collection[int] = (), **more: Any) -> Any:
         attempts.append(skip)
-        for n, item in enumerate(record.items):
+        for n, item in enumerate(record.located()):
             if n not in skip and item.observation.payload.label == "poison":
                 raise ZeroDivisionError(f"item {n}")
         return reduce_record(rows, record, skip=skip, **more)
@@ -195,7 +195,7 @@ def test_of_a_batch_only_the_observation_at_fault_becomes_a_dead_letter(
     ]
     assert "ZeroDivisionError: item 100" in dead[0].detail
     (history,) = _to("history", outputs)
-    assert len(history.items) == 509
+    assert history.count == 509
     assert len(attempts) < 30  # found by halves, not one by one
 
 

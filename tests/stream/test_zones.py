@@ -54,7 +54,7 @@ class Log:
         reduced = reduce_record(self.rows, record, partition=0, offset=offset, rules=self.rules)
         self.rows.update(reduced.rows)
         self.signals += reduced.signals
-        self.history += reduced.history
+        self.history += b.decided(record, offset, reduced.outcomes, reduced.signal_ids)
         self.duplicates += reduced.duplicates
         return reduced.signals
 

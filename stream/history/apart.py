@@ -1,0 +1,147 @@
+"""The history's file, written by a process of its own: deciding never waits for it, and it has a core to itself.
+
+It is asked over its standard input and answers on its standard output, in frames of a length and MessagePack. It ends
+when who asks does, however that one ends: what it was writing then is asked for again after the next start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any, Final
+
+import msgspec
+
+from models.errors import StorageError
+from stream.history.sqlite import History
+from stream.history.store import Here
+
+STOP_S: Final = 10.0
+_LENGTH_BYTES: Final = 4
+_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG of prctl(2)
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder().decode
+
+
+class Apart:
+    """Keeps the history in the file at `path`. One thread at a time; the process begins with the first question."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def keep(self, values: Sequence[bytes]) -> int:
+        """Keep records of the `history` log, those that are there already once; return how many decisions were new.
+
+        Raises:
+            StorageError: nothing was kept, or nobody knows: they are to be kept again.
+        """
+        return self._ask("keep", values)
+
+    def trim(self, before_ms: int) -> None:
+        """Let go of what is older, by event time.
+
+        Raises:
+            StorageError: it did not.
+        """
+        self._ask("trim", before_ms)
+
+    def count(self) -> int:
+        """Return how many decisions are kept.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+        return self._ask("count", None)
+
+    def close(self) -> None:
+        """Let the process end, when it has done what it was asked."""
+        if self._child is not None:
+            assert self._child.stdin is not None
+            with contextlib.suppress(BrokenPipeError):
+                self._child.stdin.close()
+            try:
+                self._child.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                self._child.kill()
+                self._child.wait()
+            assert self._child.stdout is not None
+            self._child.stdout.close()
+            self._child = None
+
+    def _ask(self, what: str, argument: object) -> int:
+        child = self._child or self._start()
+        assert child.stdin is not None
+        assert child.stdout is not None
+        try:
+            _write(child.stdin, [what, argument])
+            answer = _read(child.stdout)
+        except BrokenPipeError:
+            answer = None
+        if answer is None:
+            child.kill()
+            code = child.wait()
+            child.stdout.close()
+            with contextlib.suppress(BrokenPipeError):
+                child.stdin.close()
+            self._child = None
+            raise StorageError(f"{self._path}: the process that writes the history has ended with {code}")
+        done, failure = answer
+        if failure is not None:
+            raise StorageError(failure)
+        return int(done)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        # -P: a folder named `stream` in the working directory must not stand in for ours.
+        command = [sys.executable, "-P", "-m", "stream.history.apart", str(self._path)]
+        self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        return self._child
+
+
+def _write(pipe: IO[bytes], message: object) -> None:
+    data = _encode(message)
+    pipe.write(len(data).to_bytes(_LENGTH_BYTES, "big"))
+    pipe.write(data)
+    pipe.flush()
+
+
+def _read(pipe: IO[bytes]) -> Any:  # noqa: ANN401  # what `_write` was given; None: there is no more
+    length = int.from_bytes(pipe.read(_LENGTH_BYTES), "big")
+    data = pipe.read(length)
+    return _decode(data) if length and len(data) == length else None
+
+
+def main(path: Path) -> None:
+    """Do what is asked until nobody can ask any more."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
+    for number in (signal.SIGINT, signal.SIGTERM):  # whoever asks decides when it is over
+        signal.signal(number, signal.SIG_IGN)
+    store: Here | None = None
+    while (asked := _read(sys.stdin.buffer)) is not None:
+        what, argument = asked
+        try:
+            store = store or Here(History(path))
+            _write(sys.stdout.buffer, [_do(store, what, argument), None])
+        except StorageError as exc:
+            _write(sys.stdout.buffer, [0, str(exc)])
+    if store is not None:
+        store.close()
+
+
+def _do(store: Here, what: str, argument: Any) -> int:  # noqa: ANN401  # of three kinds
+    if what == "keep":
+        return store.keep(argument)
+    if what == "trim":
+        store.trim(argument)
+        return 0
+    return store.count()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
