@@ -43,18 +43,18 @@ class Gaps(Struct, frozen=True, kw_only=True):
         return sum(last - first + 1 for first, last in self.missing)
 
 
-def rows(recorded: Recorded) -> dict[str, ZoneRow]:
-    """Return the newest stored row of each zone."""
-    found: dict[str, ZoneRow] = {}
+def rows(recorded: Recorded) -> list[ZoneRow]:
+    """Return the newest stored row of each zone: where it stands, and where it stood before it was moved."""
+    found: dict[tuple[int, str], ZoneRow] = {}
     for partition in range(recorded.partitions(ZONES_TOPIC)):
         for record in recorded.records(ZONES_TOPIC, partition):
             key = (record.key or b"").decode().strip('"')
             if record.value is None or key.startswith("#"):
                 continue
-            row = _decode_row(record.value)
-            if key not in found or row.applied_offset >= found[key].applied_offset:
-                found[key] = row
-    return found
+            row, place = _decode_row(record.value), (partition, key)
+            if place not in found or row.applied_offset >= found[place].applied_offset:
+                found[place] = row
+    return list(found.values())
 
 
 def gaps(zones: Iterable[ZoneRow]) -> list[Gaps]:

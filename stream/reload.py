@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
 from msgspec import Struct
 
-from models.errors import Problem, StorageError
-from models.places import Places
+from models.errors import StorageError
 from models.supervise import write_atomically
 
 REQUEST: Final = "reload.request"
@@ -31,6 +29,7 @@ class Reloaded(Struct, frozen=True, kw_only=True):
         request: names the request; empty where the stream answers of itself, at its start.
         outcome: `applied`; `unchanged`, when everything was in force already; `refused`, and then nothing has changed.
         changed: what is new of places, people, catalogue, thresholds and settings.
+        moved: zones and devices that what is known of them was moved with.
         versions: of all that is in force now.
         problems: why it was refused.
     """
@@ -39,6 +38,7 @@ class Reloaded(Struct, frozen=True, kw_only=True):
     at_ms: int
     outcome: Literal["applied", "unchanged", "refused"]
     changed: tuple[str, ...] = ()
+    moved: tuple[str, ...] = ()
     versions: dict[str, str] = {}  # msgspec copies a mutable default
     problems: tuple[str, ...] = ()
 
@@ -140,24 +140,5 @@ def report(answer: Reloaded, *, as_json: bool) -> str:
         return "\n".join(["refused, what was in force stays in force:", *answer.problems])
     if answer.outcome == "unchanged":
         return "everything was in force already"
-    return "\n".join(f"in force: {what} {answer.versions[what][:12]}" for what in answer.changed)
-
-
-def moves(old: Places, new: Places, *, file: Path | str) -> Iterator[Problem]:
-    """Name the zones and devices that a hot reload would tear from what is remembered of them.
-
-    What a zone has seen stands in the log's partition of its street, and what was heard of a device stands with its
-    zone. Under another street or zone a message that is sent again would count again, and an open alarm could not be
-    closed any more. So what stands elsewhere is something else, and has an id of its own.
-    """
-    remedy = "give it a new id: what was heard of the old one stays where it was heard"
-    for zone in new.zones:
-        before = old.zone_by_id.get(zone.id)
-        if before is not None and before.street != zone.street:
-            what = f"zone {zone.id} moves from street {before.street} to {zone.street}"
-            yield Problem(file, f"zones.{zone.id}.street", what, remedy)
-    for device in new.devices:
-        known = old.device_by_id.get(device.id)
-        if known is not None and known.zone != device.zone:
-            what = f"device {device.id} moves from zone {known.zone} to {device.zone}"
-            yield Problem(file, f"devices.{device.id}.zone", what, remedy)
+    moved = [f"moved: {what}" for what in answer.moved]
+    return "\n".join([*moved, *(f"in force: {what} {answer.versions[what][:12]}" for what in answer.changed)])

@@ -1,8 +1,8 @@
 """Puts the config folder in force, at the start and while the stream runs: the new beside the old, then the swap.
 
-A version that has a mistake, or that would tear something from what is remembered of it, is refused: what was in force
-stays in force, and the log, the state folder and the counters say why. All of it happens in threads and between two
-records, so that nothing waits and nothing is lost meanwhile.
+A version that has a mistake is refused: what was in force stays in force, and the log, the state folder and the
+counters say why. What stands elsewhere in the new places is moved there before (`stream.migrate`). All of it happens in
+threads and between two records, so that nothing waits and nothing is lost meanwhile.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Final
 
 from models import clock
-from models.check import PLACES, THRESHOLDS
+from models.check import THRESHOLDS
 from models.config import FILE
 from models.content import Content
 from models.errors import ConfigError, Problem
 from models.places import Places
 from stream.control import INCIDENTS, Contents, Loaded, Settings, What, load, with_thresholds
-from stream.reload import Reloaded, Requests, Watched, moves
+from stream.migrate import Migration
+from stream.reload import Reloaded, Requests, Watched
 from stream.world import World
 
 log = logging.getLogger(__name__)
@@ -35,11 +36,13 @@ class Ends:
 
     Attributes:
         held: returns the version of a content that is in force, None where none is.
+        migration: moves what stands elsewhere in new places.
         put: stores contents in the log and puts them in force in every partition.
         admit: lets ingest go by a world.
     """
 
     held: Callable[[What], str | None]
+    migration: Migration
     put: Callable[[Mapping[What, Content]], Awaitable[None]]
     admit: Callable[[World], None]
 
@@ -65,6 +68,7 @@ class Reloader:
         self._worker = worker
         self._contents = contents
         self._ends = ends
+        self._is_put_off = False
         self._requests = Requests(loaded.config.state)
         self._followed: dict[What, str] = {}
         self._thresholds = Watched(Path(loaded.config.folder) / THRESHOLDS)
@@ -75,13 +79,18 @@ class Reloader:
         Raises:
             ConfigError: the folder has mistakes, and nothing is in force yet.
         """
-        answer = await self._answer("", self._given)
-        if answer.outcome == "refused" and self._held() is None:
-            raise ConfigError(self.loaded.problems)
+        # Only a stream that runs can move what it knows: until then it goes on with what is in force.
+        self._is_put_off = bool(self.loaded.contents) and await asyncio.to_thread(self._is_to_move, self.loaded)
+        if not self._is_put_off:
+            answer = await self._answer("", self._given)
+            if answer.outcome == "refused" and self._held() is None:
+                raise ConfigError(self.loaded.problems)
         await self._follow()
 
     async def run(self) -> None:
         """Answer requests, take up new thresholds, and follow what another worker puts in force, for ever."""
+        if self._is_put_off:
+            await self._answer("", self._given)
         while True:
             await asyncio.sleep(LOOK_S)
             request = self._requests.take(self._worker)
@@ -104,7 +113,7 @@ class Reloader:
 
     async def _answer(self, request: str, read: Callable[[], Awaitable[Loaded]]) -> Reloaded:
         try:
-            changed = await self._take_over(await read())
+            changed, moved = await self._take_over(await read())
         except ConfigError as exc:
             answer = self._refusal(request, [str(problem) for problem in exc.problems])
         except Exception as exc:  # whatever the new version does: the old one goes on
@@ -119,8 +128,11 @@ class Reloader:
                 at_ms=clock.now_ms(),
                 outcome="applied" if changed else "unchanged",
                 changed=changed,
+                moved=moved,
                 versions=self._named(),
             )
+            if moved:
+                log.info("moved: %s", ", ".join(moved))
             if changed:
                 log.info("in force from here on: %s", ", ".join(changed))
         self._requests.answer(answer)
@@ -137,8 +149,8 @@ class Reloader:
             problems=tuple(problems),
         )
 
-    async def _take_over(self, loaded: Loaded) -> tuple[What, ...]:
-        """Put in force what is new in `loaded`, and return what that was.
+    async def _take_over(self, loaded: Loaded) -> tuple[tuple[What, ...], tuple[str, ...]]:
+        """Put in force what is new in `loaded`, and return what that was, and what was moved for it.
 
         Raises:
             ConfigError: it does not go with what is in force.
@@ -154,19 +166,31 @@ class Reloader:
             self._contents.put(content)
         if changed:
             await asyncio.to_thread(self._contents.prepare, versions, now_ms=clock.now_ms())
+        moved: tuple[str, ...] = ()
+        if held is not None and await asyncio.to_thread(self._is_to_move, loaded):
+            moved = await self._ends.migration.run(self._places(held), loaded.places)
+        if changed:
             await self._ends.put(loaded.contents)
+        await self._ends.migration.end()
         self.loaded = loaded
-        return changed
+        return changed, moved
+
+    def _places(self, held: Mapping[What, str]) -> Places:
+        return self._contents.content(held["places"], Places)
+
+    def _is_to_move(self, loaded: Loaded) -> bool:
+        held = self._held()
+        if held is None or (held["places"] == loaded.places.version and not self._ends.migration.is_begun):
+            return False
+        return self._ends.migration.is_needed(self._places(held), loaded.places)
 
     def _conflicts(self, loaded: Loaded, held: Mapping[What, str]) -> list[Problem]:
         folder = Path(loaded.config.folder)
         settings = self._contents.content(held["settings"], Settings)
-        if settings.tenant != loaded.config.tenant:
-            what = f"tenant {settings.tenant} becomes {loaded.config.tenant}"
-            return [Problem(folder / FILE, "tenant", what, "give another tenant a state folder of its own")]
-        if held["places"] == loaded.places.version:
+        if settings.tenant == loaded.config.tenant:
             return []
-        return list(moves(self._contents.content(held["places"], Places), loaded.places, file=folder / PLACES))
+        what = f"tenant {settings.tenant} becomes {loaded.config.tenant}"
+        return [Problem(folder / FILE, "tenant", what, "give another tenant a state folder of its own")]
 
     def _named(self) -> dict[str, str]:
         return {str(what): version for what, version in (self._held() or {}).items()}

@@ -90,7 +90,7 @@ def _signals(recorded: Recorded, contents: Contents) -> Iterable[SignalRecord]:
 
 
 def _orders(recorded: Recorded, contents: Contents) -> Iterable[OrderRecord]:
-    machine = DeskMachine(dict, contents, lambda _zone: 0)
+    machine = DeskMachine(dict, contents)
     for record in recorded.records("incidents"):
         outputs = machine.apply(0, record.offset, record.value or b"", now_ms=record.at_ms)
         yield from (decode_order(output.value or b"") for output in _to("orders", outputs))

@@ -168,7 +168,7 @@ class Runner:
             Row(key, row, partition)
             for partition in self.partitions
             for key, row in self._table.rows(partition).items()
-            if key in self._table.shadowed
+            if (partition, key) in self._table.shadowed
         ]
         await self._appender.store([self._table.record(row.key, row.value, row.partition) for row in shadowed])
         for row in shadowed:

@@ -25,6 +25,7 @@ from stream.recorded import Recorded
 from stream.records import (
     HistoryItem,
     Origin,
+    ParcelRecord,
     SignalKind,
     SignalRecord,
     VerdictRecord,
@@ -39,8 +40,9 @@ from stream.zones.rules import Rules
 Progress = Callable[[int], None]
 VERDICT: Final = b'{"record":"verdict"'
 """How a person's verdict begins in the log; most records are none, and need not be decoded twice."""
+PARCEL: Final = b'{"record":"parcel"'
 ALWAYS: Final = (1 << 62, 0)
-"""A place in the log after all others: a verdict that has seen everything."""
+"""A place in the log after all others, whatever has been moved: a verdict that has seen everything."""
 
 
 class Alert(Struct, frozen=True, kw_only=True):
@@ -137,6 +139,7 @@ class _Side:
     signals: dict[Origin, SignalRecord] = field(default_factory=dict)
     alerts: list[Alert] = field(default_factory=list)
     families: dict[str, str] = field(default_factory=dict)
+    parcels: dict[tuple[str, str, str | None], bytes] = field(default_factory=dict)
     _open: dict[str, int] = field(default_factory=dict)
     _standing: dict[tuple[str, str], str] = field(default_factory=dict)
 
@@ -148,6 +151,8 @@ class _Side:
                 signal = decode_incidents(output.value or b"")
                 assert isinstance(signal, SignalRecord)
                 self._hear(signal)
+            elif output.topic == "obs" and (output.value or b"").startswith(PARCEL):
+                self.parcels[_parcel(output.value or b"")] = output.value or b""
             elif output.topic == "history":
                 items += history_items(output.value or b"")
         return items
@@ -223,24 +228,63 @@ def what_if(
     contents = [_Instead(lambda version: stored.get(msgspec.json.encode(version))) for _ in range(2)]
     before, after = (_Side(ZoneMachine(lambda _partition: {}, content)) for content in contents)
     count = _Count(progress)
-    for partition in range(recorded.partitions("obs")):
-        contents[1].thresholds = None
-        history = _History(recorded, partition)
-        for record in recorded.records("obs", partition):
-            if record.at_ms >= since_ms:
-                contents[1].thresholds = thresholds
-            value = record.value or b""
-            decided = before.apply(partition, record, value)
-            otherwise = after.apply(partition, record, _heard(value, record.at_ms, before, after))
-            count.differs += history.differing(decided)
-            count.add(decided, otherwise, record.at_ms, since_ms=since_ms)
+    histories = [_History(recorded, partition) for partition in range(recorded.partitions("obs"))]
+    changed: set[int] = set()
+    for partition, record in _in_order(recorded, before):
+        if record.at_ms >= since_ms:
+            changed.add(partition)
+        contents[1].thresholds = thresholds if partition in changed else None
+        value = record.value or b""
+        decided = before.apply(partition, record, value)
+        otherwise = after.apply(partition, record, _heard(value, record.at_ms, before, after))
+        count.differs += histories[partition].differing(decided)
+        count.add(decided, otherwise, record.at_ms, since_ms=since_ms)
+    for history in histories:
         count.differs += history.left()
     count.differs += _unequal_signals(recorded, before)
     return _compared(before, after, count, thresholds.version, since_ms)
 
 
+def _in_order(recorded: Recorded, side: _Side) -> Iterator[tuple[int, Record]]:
+    """Yield the records of `obs`: of each partition in their order, and a parcel after `side` has given it away.
+
+    One of which the log no longer has where it came from is yielded when nothing else is left to go on with.
+    """
+    left = {n: recorded.records("obs", n) for n in range(recorded.partitions("obs"))}
+    held: dict[int, Record] = {}
+    while left:
+        is_stuck = held.keys() == left.keys() and not any(_is_given(record, side) for record in held.values())
+        for partition, records in list(left.items()):
+            record = held.pop(partition, None) or next(records, None)
+            while record is not None and (is_stuck or _is_given(record, side)):
+                yield partition, record
+                is_stuck = False
+                record = next(records, None)
+            if record is None:
+                del left[partition]
+            else:
+                held[partition] = record
+
+
+def _is_given(record: Record, side: _Side) -> bool:
+    value = record.value or b""
+    return not value.startswith(PARCEL) or _parcel(value) in side.parcels
+
+
+def _parcel(value: bytes) -> tuple[str, str, str | None]:
+    """Return what names a parcel."""
+    parcel = decode_obs(value)
+    assert isinstance(parcel, ParcelRecord)
+    return parcel.move, parcel.zone, parcel.device
+
+
 def _heard(value: bytes, at_ms: int, before: _Side, after: _Side) -> bytes:
-    """Give a person's verdict to the alert of the same zone and family that stands on the other side."""
+    """Give a person's verdict to the alert of the same zone and family that stands on the other side.
+
+    What a zone took along when it was moved is that of the other side.
+    """
+    if value.startswith(PARCEL):
+        return after.parcels.get(_parcel(value), value)
     if not value.startswith(VERDICT):
         return value
     verdict = decode_obs(value)
@@ -249,7 +293,7 @@ def _heard(value: bytes, at_ms: int, before: _Side, after: _Side) -> bytes:
     standing = after.standing(verdict.zone, family)
     redirected = verdict
     if standing is not None and standing != verdict.signal_id:
-        redirected = replace(verdict, signal_id=standing, seen=ALWAYS)
+        redirected = replace(verdict, signal_id=standing, seen=ALWAYS, moves=ALWAYS[0])
     if verdict.verdict == "close":
         before.end(verdict.zone, verdict.signal_id, at_ms)
         after.end(verdict.zone, redirected.signal_id, at_ms)

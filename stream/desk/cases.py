@@ -60,6 +60,7 @@ def member(signal: SignalRecord, before: Member | None = None) -> Member:
         reporters=tuple(sorted({*signal.reporters, *(before.reporters if before else ())})),
         response=signal.response,
         general_by_ms=signal.general_by_ms,
+        moves=signal.moves,
     )
 
 

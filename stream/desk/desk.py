@@ -373,6 +373,8 @@ class _Turn:
                     verdict=verdict,
                     origin=(self.offset, n),
                     seen=one.heard,
+                    moves=one.moves,
+                    partition=one.raised.origin.partition,
                 )
             )
         return None if concerned else "NOTHING_TO_DECIDE"

@@ -50,15 +50,11 @@ class DeskMachine:
     Args:
         held: the rows that recovery brought back.
         contents: resolves versions to worlds.
-        partition_of_zone: where the records of a zone stand in `obs`.
     """
 
-    def __init__(
-        self, held: Callable[[], dict[str, bytes]], contents: Contents, partition_of_zone: Callable[[str], int]
-    ) -> None:
+    def __init__(self, held: Callable[[], dict[str, bytes]], contents: Contents) -> None:
         self._held = held
         self._contents = contents
-        self._partition_of_zone = partition_of_zone
         self._loaded: Desk | None = None
         self._ahead = -1
         self._is_ticking = False
@@ -137,5 +133,4 @@ class DeskMachine:
             yield new("orders", 0, encode(replace(order, at_ms=now_ms)), now_ms)
             yield new("history", 0, encode(ordered(order.order, (offset, n), now_ms)), now_ms)
         for verdict in applied.verdicts:
-            partition = self._partition_of_zone(verdict.zone)
-            yield new("obs", partition, encode(replace(verdict, at_ms=now_ms)), now_ms)
+            yield new("obs", verdict.partition, encode(replace(verdict, at_ms=now_ms)), now_ms)

@@ -22,7 +22,7 @@ class Member(Struct, frozen=True, kw_only=True):
 
     Attributes:
         raised: its first word: of it an incident is made again when it is split off.
-        heard: (offset, n) in `obs` of its last word that counted here.
+        heard: (offset, n) in `obs` of its last word that counted here; `moves`: of its zone, before that word.
         count, confidence, sources, reporters: of its own evidence.
         is_active: it was neither cleared nor closed.
         response, general_by_ms: how far the answer to its alarm has come, and when it is general by itself.
@@ -39,6 +39,7 @@ class Member(Struct, frozen=True, kw_only=True):
     reporters: tuple[str, ...] = ()
     response: Response | None = None
     general_by_ms: int | None = None
+    moves: int = 0
 
     @property
     def zone(self) -> str:

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final
+from typing import Final, NamedTuple
 
 from models import topics
 from models.geo import PointE7, distance_m
@@ -30,13 +30,27 @@ def partition_of(street: str, partitions: int) -> int:
     return zlib.crc32(street.encode()) % partitions
 
 
+class Homes(NamedTuple):
+    """Where places have things remembered. A device without a zone is a zone of its own."""
+
+    zone_of_device: Mapping[str, str]
+    partition_of_zone: Mapping[str, int]
+
+
+def homes_of(places: Places, partitions: int) -> Homes:
+    """Return where `places` have each device and zone."""
+    alone = {device.id: partition_of(device.id, partitions) for device in places.devices if device.zone is None}
+    zones = {zone.id: partition_of(zone.street, partitions) for zone in places.zones}
+    return Homes({device.id: device.zone or device.id for device in places.devices}, {**alone, **zones})
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """A device as ingest needs it.
 
     Attributes:
         agent: the device that may speak for it.
-        zone: a device without a zone is a zone of its own.
+        zone: by which it is judged.
         partition: of `obs`, by the zone's street.
         areas: area codes by layer where it stands.
     """
@@ -56,20 +70,18 @@ class Registry:
         places: the places in force.
         locate: finds area codes; called once, with all devices.
         partitions: of the `obs` topic.
-        former: partitions of zones that are remembered, though they may be gone from the places.
     """
 
-    def __init__(
-        self, places: Places, locate: Locate, *, partitions: int, former: Mapping[str, int] | None = None
-    ) -> None:
+    def __init__(self, places: Places, locate: Locate, *, partitions: int) -> None:
         self.locate = locate
+        self._homes = homes = homes_of(places, partitions)
         areas = locate([device.point for device in places.devices]) if places.devices else []
         self.sites: Mapping[str, Site] = {
             device.id: Site(
                 device_id=device.id,
                 agent=device.agent,
-                zone=device.zone or device.id,
-                partition=partition_of(places.street_of(device.id) or device.id, partitions),
+                zone=homes.zone_of_device[device.id],
+                partition=homes.partition_of_zone[homes.zone_of_device[device.id]],
                 point=device.point,
                 areas=area,
             )
@@ -77,7 +89,6 @@ class Registry:
         }
         self._detectors = [one.id for one in places.devices if one.zone and one.kind not in _SPEAKERS]
         self._by_source = {one.source: self.sites[one.id] for one in places.devices if one.source}
-        self._partition_of_zone = {**(former or {}), **{site.zone: site.partition for site in self.sites.values()}}
         self._partitions = partitions
 
     def site_of(self, source: str) -> Site | None:
@@ -108,4 +119,5 @@ class Registry:
 
     def partition_of_zone(self, zone: str) -> int:
         """Return where the records of `zone` stand."""
-        return self._partition_of_zone.get(zone, partition_of(zone, self._partitions))
+        known = self._homes.partition_of_zone.get(zone)
+        return partition_of(zone, self._partitions) if known is None else known

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
@@ -13,6 +14,7 @@ from stream.log.file import NewRecord
 log = logging.getLogger(__name__)
 
 RETRY_S: Final = 1.0
+INPUT: Final = "obs"
 
 
 def new(topic: str, partition: int, value: bytes, at_ms: int) -> NewRecord:
@@ -67,6 +69,9 @@ class Appender:
 class Outflow:
     """Outputs on their way into the logs: `put` never waits, the order stays, `settled` says when they are stored.
 
+    What goes back into `obs` waits until all before it is stored, and is not merely sent after it: a zone that goes to
+    another worker must not be heard of from there before its last words from here.
+
     Attributes:
         waiting_bytes: of outputs that are not stored yet: whoever makes them stops when these are too many.
     """
@@ -100,7 +105,8 @@ class Outflow:
             await self._news.wait()
             self._news.clear()
             batch, self._waiting = self._waiting, []
-            await self._appender.store(batch)
+            for _, part in itertools.groupby(batch, lambda record: record.topic == INPUT):
+                await self._appender.store(list(part))
             async with self._progress:
                 self._stored += len(batch)
                 self.waiting_bytes -= size_bytes(batch)

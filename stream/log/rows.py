@@ -27,8 +27,8 @@ class RowTable(Table[str, bytes]):
 
     Attributes:
         changelog: the topic of the rows, as the log calls it.
-        shadowed: keys of which the changelog's last row is such an old one. A changelog is compacted by offset, not by
-            revision, so the partition's owner writes these rows once more; `hold` then strikes them off.
+        shadowed: (partition, key) of rows that such an old one follows in the changelog. A changelog is compacted by
+            offset, not by revision, so the partition's owner writes them once more; `hold` then strikes them off.
         lost: called when the partitions are given out anew: what was done and not stored counts no more.
         recovered: called with the partitions that are this worker's from now on, once their rows are there.
     """
@@ -51,22 +51,25 @@ class RowTable(Table[str, bytes]):
         )
         # The app's id begins with the tenant where several share a Kafka; the log's topics are without.
         self.changelog = f"{app.conf.id.rpartition('.')[2]}-{name}-changelog"
-        self.shadowed: set[str] = set()
+        self.shadowed: set[tuple[int, str]] = set()
         self.lost: Callable[[], None] = lambda: None
         self.recovered: Callable[[set[int]], None] = lambda _partitions: None
         self._revision = revision
-        self._partition_of: dict[str, int] = {}
+        self._rows: dict[int, dict[str, bytes]] = {}
         self._kept: set[int] | None = None
         self._read_up_to: dict[TP, int] = {}
 
-    def row(self, key: str) -> bytes | None:
-        """Return the row of `key`, None where there is none."""
-        return cast("bytes | None", self.data.get(key))
+    def row(self, key: str, partition: int = 0) -> bytes | None:
+        """Return the row of `key` in a partition, None where there is none."""
+        return self._rows.get(partition, {}).get(key)
 
     def rows(self, partition: int | None = None) -> dict[str, bytes]:
-        """Return the rows of one partition, or of all that are held."""
-        held = self._partition_of
-        return {key: self.data[key] for key in held if partition is None or held[key] == partition}
+        """Return the rows of one partition, or of all that are held.
+
+        A key may have rows in several: where a zone was, and where it is.
+        """
+        held = self._rows.values() if partition is None else [self._rows.get(partition, {})]
+        return {key: row for rows in held for key, row in rows.items()}
 
     def record(self, key: str, value: bytes | None, partition: int) -> NewRecord:
         """Return a row as it is appended to the changelog. None removes it."""
@@ -74,19 +77,18 @@ class RowTable(Table[str, bytes]):
 
     def hold(self, key: str, value: bytes | None, partition: int) -> None:
         """Take over a row that is in the changelog, unless it is older than the one held, or another worker's now."""
-        held = self.row(key)
+        held = self.row(key, partition)
         if self._kept is not None and partition not in self._kept:
             return
         if value is not None and held is not None and self._revision(value) < self._revision(held):
-            self.shadowed.add(key)
+            self.shadowed.add((partition, key))
             return
-        self.shadowed.discard(key)
+        self.shadowed.discard((partition, key))
+        rows = self._rows.setdefault(partition, {})
         if value is None:
-            self.data.pop(key, None)
-            self._partition_of.pop(key, None)
+            rows.pop(key, None)
         else:
-            self.data[key] = value
-            self._partition_of[key] = partition
+            rows[key] = value
 
     # --- what Faust calls ---
 
@@ -113,10 +115,8 @@ class RowTable(Table[str, bytes]):
         await super().on_recovery_completed(active_tps, standby_tps)
         tps = active_tps | standby_tps
         kept = {tp.partition for tp in tps}
-        for key in [key for key, partition in self._partition_of.items() if partition not in kept]:
-            self.data.pop(key, None)
-            self._partition_of.pop(key)
-            self.shadowed.discard(key)
+        self._rows = {partition: rows for partition, rows in self._rows.items() if partition in kept}
+        self.shadowed = {(partition, key) for partition, key in self.shadowed if partition in kept}
         self._read_up_to = {tp: offset for tp, offset in self._read_up_to.items() if tp in tps}
         self._kept = kept
         self.recovered({tp.partition for tp in active_tps})

@@ -44,7 +44,7 @@ class _Incidents:
 
     def __init__(self, held: dict[str, bytes] | None = None) -> None:
         stored = {content.version: content.to_bytes() for content in CONTENTS.values()}
-        self.machine = DeskMachine(lambda: dict(held or {}), Contents(stored.get), lambda _zone: 3)
+        self.machine = DeskMachine(lambda: dict(held or {}), Contents(stored.get))
 
     def apply(self, offset: int, record: Struct, *, now_ms: int = NOW_MS) -> list[NewRecord]:
         return self.machine.apply(0, offset, encode(record), now_ms=now_ms)

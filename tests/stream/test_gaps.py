@@ -76,6 +76,6 @@ def test_a_drop_is_told_from_a_loss_by_the_log_of_a_real_stream(config: Config) 
         stream.wait(lambda: stream.counters()["decisions"] == 5)
         assert stream.stop() == 0
     recorded = Recorded(config.state / "log.db")
-    (found,) = gaps(rows(recorded).values())
+    (found,) = gaps(rows(recorded))
     recorded.close()
     assert (found.device_id, found.highest, found.dropped, found.missing) == ("cam-01", 7, 1, ((4, 4),))

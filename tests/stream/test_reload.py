@@ -12,20 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from models import seal
 from models.config import Config, Mqtt
 from models.errors import ConfigError, StorageError
-from models.messages import DispatchOrder
-from models.places import Places
+from models.messages import DecisionKind, DispatchOrder, Stage
+from models.thresholds import Thresholds
 from stream import reload
 from stream.commands import register
 from stream.control import load, load_to_start
-from stream.records import ControlRecord, decode_incidents, decode_obs
-from stream.reload import Reloaded, Requests, Watched, moves
+from stream.ingest.registry import partition_of
+from stream.recorded import Recorded
+from stream.records import ControlRecord, MoveRecord, ParcelRecord, VerdictRecord, decode_incidents, decode_obs
+from stream.reload import Reloaded, Requests, Watched
 from stream.replay import replay
-from tests.stream import builders
+from stream.whatif import what_if
 from tests.stream.rig import Listener, StreamProcess, TestDevice, make_folder, running
 
 Edit = Callable[[dict[str, Any]], None]
@@ -123,7 +124,7 @@ def test_a_reload_in_the_middle_of_a_storm_loses_nothing(config: Config, listene
     assert replay(config.state / "log.db").is_same
 
 
-def test_what_is_bad_or_would_tear_something_is_refused_and_said(
+def test_what_is_bad_is_refused_and_said(
     config: Config, listener: Listener, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good = (Path(config.folder) / "places.geojson").read_text()
@@ -142,10 +143,11 @@ def test_what_is_bad_or_would_tear_something_is_refused_and_said(
         (Path(config.folder) / "places.geojson").write_text(good)
         assert command(config) == 0
         assert "in force already" in capsys.readouterr().out
-        edit_places(config, lambda items: items["cam-01"]["properties"].update(zone="zone-03"))
+        settings = Path(config.folder) / "gridwarden.toml"
+        settings.write_text(settings.read_text().replace('tenant = "sample"', 'tenant = "other"'))
         assert command(config, "--json") == 2
         refused = json.loads(capsys.readouterr().out)
-        assert "device cam-01 moves from zone zone-01 to zone-03" in refused["problems"][0]
+        assert "tenant sample becomes other" in refused["problems"][0]
         assert "is refused, what was in force stays in force" in stream.log_file.read_text()
         assert versions(stream) == before
         device.send(device.fires(3))
@@ -240,16 +242,96 @@ def test_a_request_is_answered_by_one_worker(tmp_path: Path) -> None:
     assert requests.answered("1") == Reloaded(request="1", at_ms=0, outcome="unchanged")
 
 
-def test_a_zone_keeps_its_street_and_a_device_its_zone() -> None:
-    old = builders.places()
-    assert list(moves(old, old, file="f")) == []
-    elsewhere = Places(
-        zones=(replace(old.zones[0], street="s9"), old.zones[1]),
-        devices=tuple(replace(device, zone="z2") if device.id == "cam-2" else device for device in old.devices),
+def move_street(config: Config) -> tuple[int, int]:
+    """Have zone-01 stand in the street of a zone of another partition; return both partitions."""
+    zones = {zone.id: partition_of(zone.street, 4) for zone in load(Path(config.folder)).places.zones}
+    there = next(zone for zone, partition in zones.items() if partition != zones["zone-01"])
+    edit_places(
+        config,
+        lambda items: items["zone-01"]["properties"].update(street=items[there]["properties"]["street"]),
     )
-    assert [problem.path for problem in moves(old, elsewhere, file="f")] == ["zones.z1.street", "devices.cam-2.zone"]
-    renamed = Places(zones=(replace(old.zones[0], id="z8", street="s9"),), devices=old.devices[:1])
-    assert [problem.path for problem in moves(old, renamed, file="f")] == []
+    return zones["zone-01"], zones[there]
+
+
+def is_decided(stream: StreamProcess, seqs: set[int], device_id: str = "cam-01") -> bool:
+    return [row[3] for row in stream.history() if row[0] == device_id] == sorted(seqs)
+
+
+def test_a_zone_in_alarm_moves_to_another_street_in_the_middle_of_a_storm(config: Config, listener: Listener) -> None:
+    device = TestDevice(listener)
+    done = threading.Event()
+    sent = []
+
+    def storm() -> None:
+        while not done.is_set() and device.seq < 2_000:
+            sent.append(device.fires(5, apart_ms=50))
+            device.send(sent[-1])
+            done.wait(0.02)
+
+    with running(config) as stream:
+        sender = threading.Thread(target=storm)
+        sender.start()
+        try:
+            stream.wait(lambda: bool(listener.orders()))
+            old, new = move_street(config)
+            assert command(config) == 0
+            heard = len(listener.acked("cam-01"))
+            stream.wait(lambda: len(listener.acked("cam-01")) > heard + 20)
+        finally:
+            done.set()
+            sender.join()
+        everything = set(range(1, device.seq + 1))
+        stream.wait(lambda: listener.acked("cam-01") == everything)
+        device.send(sent[0])  # its acknowledgement was lost
+        stream.wait(lambda: is_decided(stream, everything))
+        stream.wait(lambda: stream.counters()["duplicates"] == len(sent[0]))
+        assert stream.counters()["decisions"] == device.seq
+        order = last(listener.orders())
+        listener.decide(order, DecisionKind.CONFIRM, 1)
+        stream.wait(lambda: last(listener.orders()).incident.stage is Stage.ALARM)
+        assert len({order.incident.incident_id for order in listener.orders()}) == 1
+        moved = [decode_obs(record.value or b"") for record in stream.records("obs", new)]
+        assert [type(record) for record in moved if isinstance(record, MoveRecord | ParcelRecord)] == [ParcelRecord]
+        after = [decode_obs(record.value or b"") for record in stream.records("obs", old)][-1]
+        assert isinstance(after, VerdictRecord)  # it goes to where the signal was raised, and is passed on
+        assert stream.stop() == 0
+    assert replay(config.state / "log.db").is_same
+    thresholds = load(Path(config.folder)).contents["thresholds"]
+    assert isinstance(thresholds, Thresholds)
+    whole = what_if(Recorded(config.state / "log.db"), thresholds, since_ms=0)
+    assert (whole.is_exact, whole.outcomes_differ, whole.added, whole.removed) == (True, 0, (), ())
+
+
+@pytest.mark.parametrize("is_changed_back", [False, True])
+def test_a_stream_that_is_killed_while_a_zone_moves_brings_it_to_where_it_belongs(
+    config: Config, listener: Listener, is_changed_back: bool
+) -> None:
+    places = Path(config.folder) / "places.geojson"
+    before = places.read_text()
+    device = TestDevice(listener)
+    with running(config) as stream:
+        device.send(device.fires(3))
+        stream.wait(lambda: bool(listener.orders()))
+        old, new = move_street(config)
+        Requests(config.state).ask("1")
+        stream.wait(lambda: any(b'"record":"move"' in (one.value or b"") for one in stream.records("obs", old)))
+        stream.kill()
+        if is_changed_back:
+            places.write_text(before)
+        stream.start()
+        there = old if is_changed_back else new
+        for _ in range(2):
+            device.send(device.fires(2))
+        stream.wait(lambda: listener.acked("cam-01") >= {4, 5, 6, 7})
+        stream.wait(lambda: is_decided(stream, set(range(1, 8))))
+        stream.wait(lambda: stream.counters()["reloads"] == 1 or is_changed_back)
+        device.send(device.fires(1))
+        stream.wait(lambda: is_decided(stream, set(range(1, 9))))
+        assert any(b'"seq":8' in (one.value or b"") for one in stream.records("obs", there))
+        assert len({order.incident.incident_id for order in listener.orders()}) == 1
+        assert stream.counters()["reloads_refused"] == 0
+        assert stream.stop() == 0
+    assert replay(config.state / "log.db").is_same
 
 
 def test_a_folder_with_mistakes_is_loaded_to_start_and_says_them(config: Config) -> None:

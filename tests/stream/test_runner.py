@@ -259,7 +259,7 @@ def test_a_row_that_an_old_one_follows_in_the_changelog_is_written_again_by_its_
         for value in (b"5", b"3"):  # the second is what a thawed worker remembered
             await disk.append([table.record("row", value, 0)])
             table.hold("row", value, 0)
-        assert table.shadowed == {"row"}
+        assert table.shadowed == {(0, "row")}
         await runner._write_shadowed()
         assert table.shadowed == set()
         place = Partition(table.changelog, 0)

@@ -15,7 +15,17 @@ from stream.control import OBS, Contents, Settings, What
 from stream.log.engine import CONTROL_TOPIC
 from stream.log.file import LogFile, NewRecord, Partition
 from stream.recorded import Recorded
-from stream.records import ControlRecord, ObsLog, TickRecord, VerdictRecord, decode_incidents, encode
+from stream.records import (
+    ControlRecord,
+    Home,
+    MoveRecord,
+    ObsLog,
+    TickRecord,
+    VerdictRecord,
+    decode_incidents,
+    decode_obs,
+    encode,
+)
 from stream.whatif import WhatIf, what_if
 from stream.zones.machine import ZoneMachine
 from tests.stream.builders import CATALOGUE, T0, Seen, batch, detection, places, thresholds
@@ -34,23 +44,26 @@ class Recording:
         self.machine = ZoneMachine(lambda _partition: {}, Contents(self.stored.get))
         with self.file.transaction():
             for topic in ("obs", "incidents", "history", CONTROL_TOPIC):
-                self.file.create_topic(topic, 1, is_compacted=topic == CONTROL_TOPIC)
+                partitions = 2 if topic in ("obs", "history") else 1
+                self.file.create_topic(topic, partitions, is_compacted=topic == CONTROL_TOPIC)
 
-    def append(self, topic: str, value: bytes, at_ms: int, key: bytes | None = None) -> int:
-        partition = Partition(topic, 0)
+    def append(self, topic: str, value: bytes, at_ms: int, key: bytes | None = None, partition: int = 0) -> int:
         with self.file.transaction():
-            partition_id = self.file.partition_id(partition)
+            partition_id = self.file.partition_id(Partition(topic, partition))
             offset = self.file.next_offset(partition_id)
-            self.file.insert([(partition_id, offset, NewRecord(topic, 0, value, at_ms, key))])
+            self.file.insert([(partition_id, offset, NewRecord(topic, partition, value, at_ms, key))])
             self.file.set_next_offsets({partition_id: offset + 1})
         return offset
 
-    def put(self, record: ObsLog) -> list[str]:
+    def put(self, record: ObsLog, partition: int = 0) -> list[str]:
         """Append a record of `obs` and what comes of it; return the ids of signals it speaks of."""
-        offset = self.append("obs", encode(record), record.at_ms)
+        offset = self.append("obs", encode(record), record.at_ms, partition=partition)
         signals = []
-        for output in self.machine.apply(0, offset, encode(record), now_ms=record.at_ms):
-            self.append(output.topic, output.value or b"", record.at_ms)
+        for output in self.machine.apply(partition, offset, encode(record), now_ms=record.at_ms):
+            if output.topic == "obs":
+                signals += self.put(decode_obs(output.value or b""), output.partition)
+                continue
+            self.append(output.topic, output.value or b"", record.at_ms, output.key, output.partition)
             if output.topic == "incidents":
                 signals.append(getattr(decode_incidents(output.value or b""), "signal_id", ""))
         return signals
@@ -58,7 +71,8 @@ class Recording:
     def put_in_force(self, what: What, content: Content, at_ms: int) -> None:
         self.stored[content.version] = content.to_bytes()
         self.append(CONTROL_TOPIC, content.to_bytes(), at_ms, key=msgspec.json.encode(content.version))
-        self.put(ControlRecord(at_ms=at_ms, what=what, version=content.version))
+        for partition in (0, 1):
+            self.put(ControlRecord(at_ms=at_ms, what=what, version=content.version), partition)
 
 
 @pytest.fixture
@@ -90,12 +104,19 @@ def with_fire(hint: float, alarm: float) -> Thresholds:
 
 
 def sees(
-    recording: Recording, seen: Seen, score: float, at_ms: int, *, device: str = "cam-1", count: int = 3
+    recording: Recording,
+    seen: Seen,
+    score: float,
+    at_ms: int,
+    *,
+    device: str = "cam-1",
+    count: int = 3,
+    partition: int = 0,
 ) -> list[str]:
     zone = places().device_by_id[device].zone or device
     ids = []
     for n in range(count):
-        ids += recording.put(batch(seen(device, detection(score), at_ms + n * SECOND, zone=zone)))
+        ids += recording.put(batch(seen(device, detection(score), at_ms + n * SECOND, zone=zone)), partition)
     return ids
 
 
@@ -219,3 +240,19 @@ def test_a_time_is_taken_as_it_stands_and_nonsense_is_refused() -> None:
     assert tune.since("2026-11-22T08:00+08:00", now_ms=T0) == 1_795_305_600_000
     with pytest.raises(Exception, match="--since: yesterday: is no length of time"):
         tune.since("yesterday", now_ms=T0)
+
+
+@pytest.mark.parametrize(("old", "new"), [(0, 1), (1, 0)])
+def test_a_zone_that_moved_takes_along_what_it_would_have_known(recording: Recording, old: int, new: int) -> None:
+    seen = Seen()
+    sees(recording, seen, 0.4, T0, partition=old)
+    sees(recording, seen, 0.6, T0 + 4 * SECOND, device="smoke-1", count=1, partition=old)
+    recording.put(MoveRecord(at_ms=T0 + 5 * SECOND, move="m", zone="z1", to=Home("z1", new)), old)
+    sees(recording, seen, 0.4, T0 + 6 * SECOND, partition=old)  # passed on
+    sees(recording, seen, 0.4, T0 + 9 * SECOND, partition=new)
+    same = ask(recording, thresholds())
+    assert (same.is_exact, same.outcomes_differ, same.added, same.removed) == (True, 0, (), ())
+    looser = ask(recording, with_fire(0.3, 0.7))
+    assert (looser.is_exact, len(looser.added), looser.removed) == (True, 1, ())
+    assert looser.added[0].raised_ms == T0 + 2 * SECOND
+    assert looser.by["cam-1 fire"].added == 1

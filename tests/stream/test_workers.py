@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import json
 import os
 import signal
 import uuid
@@ -19,11 +21,21 @@ from models.config import Config
 from models.messages import Position, Stage
 from stream.app import StreamApp
 from stream.control import load
+from stream.ingest.registry import partition_of
 from stream.log.engine import CONTROL_TOPIC
 from stream.log.file import NewRecord, NewTopic
 from stream.log.kafka import KafkaLog, servers_of
 from stream.log.rows import RowTable, row_table
-from stream.records import ControlRecord, ObservationRecord, TickRecord, decode_incidents, decode_obs
+from stream.records import (
+    ControlRecord,
+    MoveRecord,
+    ObservationRecord,
+    ParcelRecord,
+    TickRecord,
+    decode_incidents,
+    decode_obs,
+)
+from stream.reload import Requests
 from stream.replay import replay
 from stream.serve import serve
 from stream.watchdog import Watchdog
@@ -76,7 +88,7 @@ def _stored(worker: StreamProcess) -> dict[str, Counter[int]]:
     for partition in range(PARTITIONS):
         for record in worker.records("obs", partition):
             decoded = decode_obs(record.value or b"")
-            for item in decoded.items if isinstance(decoded, ObservationRecord) else ():
+            for item in decoded.located() if isinstance(decoded, ObservationRecord) else ():
                 found.setdefault(item.observation.device_id, Counter())[item.observation.seq] += 1
     return found
 
@@ -346,3 +358,58 @@ def test_a_log_that_was_recorded_embedded_is_decided_the_same_on_kafka(
     assert embedded.is_same
     assert on_kafka == embedded
     assert set(on_kafka.incidents) == _incidents(listener)
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_zone_in_alarm_moves_from_worker_to_worker_though_one_of_them_is_killed(
+    config: Config, listener: Listener, workers: list[StreamProcess], killed: int
+) -> None:
+    camera = TestDevice(listener, STREET_1)
+    batches = [camera.fires(3)]
+
+    def send_rest() -> None:
+        batches.append(camera.fires(3, apart_ms=1))
+        for batch in batches:
+            if any(seen.seq not in listener.acked(STREET_1) for seen in batch):
+                camera.send(batch)
+
+    def is_heard_in(partition: int) -> bool:
+        newest = [decode_obs(record.value or b"") for record in workers[0].records("obs", partition)][-20:]
+        located = [
+            one.observation for record in newest if isinstance(record, ObservationRecord) for one in record.located()
+        ]
+        is_heard = any((one.device_id, one.seq) == (STREET_1, camera.seq) for one in located)
+        return is_heard and listener.acked(STREET_1) == set(range(1, camera.seq + 1))
+
+    camera.send(batches[0])
+    wait_until(lambda: len(_incidents(listener)) == 1, 60.0)
+    before = {zone.id: zone.street for zone in load(Path(config.folder)).places.zones}
+    streets = {partition_of(street, PARTITIONS): street for street in before.values()}
+    first = partition_of(before["zone-01"], PARTITIONS)
+    for n, there in enumerate([*(partition for partition in streets if partition != first), first]):
+        _move_street(config, streets[there])
+        Requests(config.state).ask(str(n))
+        if n == 0:
+            wait_until(lambda: bool(_records(workers[0], MoveRecord)), 60.0)
+            workers[killed].kill()
+            workers[killed].start()
+        _send_until(functools.partial(is_heard_in, there), send_rest, 120.0)
+    camera.send(batches[0])  # its acknowledgement was lost
+    everything = set(range(1, camera.seq + 1))
+    wait_until(lambda: {seq for *_, seq in workers[0].history()} == everything, 60.0)
+    assert len(workers[0].history()) == len(everything)
+    assert len(_incidents(listener)) == 1
+    assert {parcel.zone for parcel in _records(workers[0], ParcelRecord)} == {"zone-01"}
+    for worker in workers:
+        assert worker.stop() == 0
+    found = replay(workers[0].log)
+    assert found.is_same
+    assert len(found.incidents) == 1
+
+
+def _move_street(config: Config, street: str) -> None:
+    path = Path(config.folder) / "places.geojson"
+    city = json.loads(path.read_text())
+    zone = next(one["properties"] for one in city["features"] if one["properties"].get("id") == "zone-01")
+    zone["street"] = street
+    path.write_text(json.dumps(city, ensure_ascii=False))
