@@ -127,7 +127,8 @@ def test_a_report_is_followed_to_the_incident_that_it_is_part_of() -> None:
     catalogue = city_names().catalogue
 
     def order_of(n: int, **changes: Any) -> str:
-        at = incident(n, now_ms=T0, **({"family": "fire", "position": HERE} | changes))
+        fields: dict[str, Any] = {"family": "fire", "position": HERE} | changes
+        at = incident(n, now_ms=T0, **fields)
         desk.submit(order(at, steps=chain(at, T0), seq=n))
         return at.incident_id
 

@@ -2,11 +2,23 @@ from __future__ import annotations
 
 from alerts.escalation import Why
 from alerts.rematch import Reason
-from alerts.words import REASONS
+from alerts.words import REASONS, Words
 from stream.layout import Reason as MatchReason
+from tests.alerts.town import city_names
 
 
 def test_every_reason_that_an_officer_may_be_given_has_words_in_both_languages() -> None:
     codes = {reason.name for reason in MatchReason} | {str(why) for why in Why} | {str(reason) for reason in Reason}
     assert codes - REASONS.keys() == set()
     assert all(words.zh and words.en for words in REASONS.values())
+
+
+def test_units_and_rules_have_names_in_both_languages_and_unknown_ones_stand_for_themselves() -> None:
+    names = city_names()
+    assert names.basis("样例责任清单：燃气抢修") == Words(
+        "样例责任清单：燃气抢修", "sample list of duties: gas repairs"
+    )
+    assert (names.basis("别的"), names.unit("nobody")) == (Words("别的", "别的"), Words("nobody", "nobody"))
+    unit = names.people.units[0]
+    assert names.unit(unit.id) == Words(unit.name, unit.name_en)
+    assert REASONS["MAY_SETTLE"].zh

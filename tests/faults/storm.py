@@ -13,6 +13,7 @@ import contextlib
 import os
 import random
 import resource
+import shutil
 import signal
 import sys
 import tempfile
@@ -290,6 +291,7 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--from", type=int, default=0, dest="first")
+    parser.add_argument("--keep", action="store_true", help="leave the files of every town in the temporary folder")
     parser.add_argument("--on", choices=("both", *GROUNDS), default="both", help="what the town stands on")
     arguments = parser.parse_args()
     sys.stdout.write(f"{HEAD}\n")
@@ -297,7 +299,10 @@ def main() -> int:
         if on == "servers" and numbers and (absent := missing()):
             sys.stdout.write(f"{len(numbers)} faults on servers are left out: {'; '.join(absent)}\n")
             continue
-        with tempfile.TemporaryDirectory(prefix="gridwarden-storm-") as name:
+        with contextlib.ExitStack() as stack:
+            name = tempfile.mkdtemp(prefix="gridwarden-storm-")
+            if not arguments.keep:
+                stack.callback(shutil.rmtree, name)
             for outcome in run(Path(name), numbers, seed=arguments.seed, on=on) if numbers else ():
                 sys.stdout.write(f"{row(outcome)}\n")
                 sys.stdout.flush()

@@ -32,7 +32,7 @@ CALM: Final = 1.0
 """Percent of the explosive limit: far below any threshold. Lines add a millionth each, to tell them apart."""
 ALARM: Final = 25.0
 START_S: Final = 180.0
-SETTLE_S: Final = 90.0
+SETTLE_S: Final = 180.0
 """Without any progress; how fast this machine is proves nothing."""
 BEHIND: Final = 20
 EDGE_BROKER: Final = "edge-broker"
