@@ -28,7 +28,7 @@ class DayTables(NamedTuple):
 
     day_row: Indices
     day_first: Indices
-    duties: Ints
+    duties: Indices
     clocks: Ints
 
 
@@ -75,7 +75,7 @@ class Days:
         self.tables = DayTables(
             day_row=np.zeros(DAY_KEYS, dtype=np.int32),
             day_first=np.zeros((1, len(self._columns.post_ids) + 1), dtype=np.int32),
-            duties=np.empty((0, 4), dtype=np.int64),
+            duties=np.empty((0, 4), dtype=np.int32),
             clocks=np.zeros((1, 3), dtype=np.int64),
         )
 
@@ -93,7 +93,9 @@ class Days:
         duty = self._columns.day(from_ms)
         is_on = (duty.from_ms < until_ms) & (duty.until_ms > from_ms)
         kept = np.concatenate([[0], np.cumsum(is_on)])
-        spans = np.column_stack([duty.person, duty.from_ms, duty.until_ms, self._is_volunteer[duty.person]])[is_on]
+        # Counted from the day, and so half as wide: what a chain waits for is memory.
+        since_ms, to_ms = duty.from_ms - from_ms, duty.until_ms - from_ms
+        spans = np.column_stack([duty.person, since_ms, to_ms, self._is_volunteer[duty.person]])[is_on]
         since, offset_min = self._columns.utc_offsets(from_ms, until_ms)
         clock = np.array([int(offset_min[0]), int(since[-1]), int(offset_min[-1])])
         row, end = len(self._rows), self._used + len(spans)
@@ -117,7 +119,7 @@ def _ends(rows: Ints, column: int) -> tuple[int, int]:
     return int(rows[:, column].min()), int(rows[:, column].max())
 
 
-def _with_room(array: Ints, used: int, wanted: int) -> Ints:
+def _with_room(array: Indices, used: int, wanted: int) -> Indices:
     if wanted <= len(array):
         return array
     grown = np.zeros((max(wanted, 2 * len(array)), array.shape[1]), dtype=array.dtype)

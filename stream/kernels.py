@@ -43,6 +43,9 @@ MAX_RADIUS_MM: Final = 150_000
 """A vaguer position says nothing about who else is concerned."""
 
 
+_settings: Any = numba.config  # its names are made when it is imported
+
+
 def sources() -> list[Path]:
     """Return every file whose functions, or whose constants, become machine code."""
     folder = Path(__file__).parent
@@ -55,10 +58,10 @@ def _cache_folder() -> Path:
     Where it cannot be written, numba goes to the user's cache.
     """
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources()))
-    return Path(numba.config.CACHE_DIR or Path(__file__).parent / "__pycache__") / f"kernels-{digest.hexdigest()[:16]}"
+    return Path(_settings.CACHE_DIR or Path(__file__).parent / "__pycache__") / f"kernels-{digest.hexdigest()[:16]}"
 
 
-numba.config.CACHE_DIR = str(_cache_folder())
+_settings.CACHE_DIR = str(_cache_folder())
 _njit: Any = numba.njit  # its stubs leave `_nrt` out
 
 

@@ -94,7 +94,8 @@ class Tables(NamedTuple):
 
     Attributes:
         posts: (posts, 8) int32.
-        persons: (persons, 8) int64.
+        persons: (persons, 8) int32.
+        qualifications: (persons,) int64, a bit each.
         units: (units, 3) int64.
         places: (places, 4) int32: cells, micro cells, nodes, lines and exclusive cells, one layer after the other.
         base: (5,) where each of these layers begins.
@@ -109,12 +110,13 @@ class Tables(NamedTuple):
         first_ack_ms: (priorities,) int64, `NONE` without such a clock.
         day_row: (DAY_KEYS,) int32, the row in the next three of the UTC day whose number has this remainder.
         day_first: (days, posts + 1) int32, where the duties of a post begin in:
-        duties: (duties, 4) int64: person, from_ms, until_ms, and 1 for a volunteer.
+        duties: (duties, 4) int32: person, from and until in ms of the day, and 1 for a volunteer.
         clocks: (days, 3) int64: local minutes ahead of UTC until a moment, that moment, and after it.
     """
 
     posts: Indices
-    persons: Ints
+    persons: Indices
+    qualifications: Ints
     units: Ints
     places: Indices
     base: Ints
@@ -128,14 +130,14 @@ class Tables(NamedTuple):
     first_ack_ms: Ints
     day_row: Indices
     day_first: Indices
-    duties: Ints
+    duties: Indices
     clocks: Ints
 
 
 # Columns of Tables.posts, eight for whole lines of the cache; HOLDERS hold it by any shift and serve at present.
 ROLE, UNIT, PARENT, DEPUTIES, DEPUTIES_END, HOLDERS, HOLDERS_END = range(7)
 # Columns of Tables.persons; HELD are the posts that he holds by any shift; quiet hours are minutes of the local day.
-MAX_OPEN, QUIET_FROM, QUIET_UNTIL, QUALIFICATIONS, HELD, HELD_END = range(6)
+MAX_OPEN, QUIET_FROM, QUIET_UNTIL, HELD, HELD_END = range(5)
 # Columns of Tables.units.
 IS_GROUP, CONTRACT_FROM, CONTRACT_UNTIL = range(3)
 # Columns of Tables.places; POSTS answer for it; the other two are of cells only.
@@ -207,7 +209,7 @@ class Sheet(NamedTuple):
             whether he may lead.
         told: persons given so far.
         asked: posts asked so far, filled or not.
-        ahead: (room, 6) places, then posts and persons, whose rows are fetched before the questions are answered.
+        ahead: (room, 8) places, then posts and persons, whose rows are fetched before the questions are answered.
     """
 
     counts: Ints
@@ -222,14 +224,14 @@ def sheet_of(room: int) -> Sheet:
     """Return a sheet with room for as many persons, posts and slots in one question."""
     slots, entries = np.empty((room, 4), dtype=np.int64), np.empty((room, KEY + 4), dtype=np.int64)
     told, asked = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int64)
-    ahead = np.empty((AHEAD_EACH * TOGETHER, 6), dtype=np.int64)
+    ahead = np.empty((AHEAD_EACH * TOGETHER, 8), dtype=np.int64)
     return Sheet(np.zeros(10, dtype=np.int64), slots, entries, told, asked, ahead)
 
 
 # Places in Sheet.counts: how many of each, the mask of reasons, how many may lead, and whether something did not fit.
 N_SLOTS, N_ENTRIES, N_TOLD, N_ASKED, N_STEPS, N_CANDIDATES, WHY_SO, N_LEADS, LEADER, IS_FULL = range(10)
-# Columns of Sheet.ahead: number of a place, post or person; a row of `Tables.day_first`; what it is; a list; a duty.
-NUMBER, DAY, KIND, LIST, LIST_END, DUTY = range(6)
+# Columns of Sheet.ahead: number of a place, post or person; when he is asked for; what it is; a list; its duties.
+NUMBER, ASKED_MS, KIND, LIST, LIST_END, DUTY, DUTY_END = range(7)
 # Kinds of them: beside the chain, below the rest of the chain, a post that is a deputy, a person who is.
 BESIDE, BELOW, DEPUTY_POST, DEPUTY_PERSON = range(4)
 # Columns of Sheet.slots.

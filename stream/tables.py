@@ -42,6 +42,7 @@ class Roll:
         self.tables = Tables(
             posts=posts,
             persons=persons,
+            qualifications=columns.qualification_bits.view(np.int64),
             units=_units(columns),
             places=place_rows,
             base=base,
@@ -115,11 +116,10 @@ def _holders(columns: PeopleColumns) -> tuple[Ints, Indices]:
     return np.searchsorted(post[order], np.arange(len(columns.post_ids) + 1)), person[order]
 
 
-def _persons(columns: PeopleColumns, lists: _Lists) -> Ints:
-    rows = np.empty((len(columns.person_ids), 8), dtype=np.int64)
+def _persons(columns: PeopleColumns, lists: _Lists) -> Indices:
+    rows = np.zeros((len(columns.person_ids), 8), dtype=np.int32)
     rows[:, layout.MAX_OPEN] = columns.max_open
     rows[:, layout.QUIET_FROM], rows[:, layout.QUIET_UNTIL] = columns.quiet_from_min, columns.quiet_until_min
-    rows[:, layout.QUALIFICATIONS] = columns.qualification_bits.view(np.int64)
     rows[:, [layout.HELD, layout.HELD_END]] = lists.add_all(columns.held_start, columns.held_post)
     return rows
 

@@ -69,7 +69,7 @@ def _enter_off_duty(tables: Tables, sheet: Sheet, at_ms: int) -> None:
         post = sheet.slots[s, SLOT_POST]
         for i in range(tables.posts[post, HOLDERS], tables.posts[post, HOLDERS_END]):
             person = tables.lists[i]
-            if is_among(sheet.told, count[N_TOLD], person):
+            if is_among(sheet.told, 0, count[N_TOLD], person):
                 continue
             if count[N_ENTRIES] == len(sheet.entries) or count[N_TOLD] == len(sheet.told):
                 count[IS_FULL] = 1
@@ -110,7 +110,7 @@ def _tell_too(tables: Tables, cases: Cases, moment: Moment, beside: Beside, shee
     for i in range(beside.first, beside.end):
         post = tables.lists[i]
         is_meant = (beside.roles >> tables.posts[post, ROLE]) & 1
-        if not is_meant or is_among(sheet.asked, sheet.counts[N_ASKED], post):
+        if not is_meant or is_among(sheet.asked, 0, sheet.counts[N_ASKED], post):
             continue
         slot = sheet.slots[0]
         slot[SLOT_ORDER], slot[SLOT_POST], slot[SLOT_WHY], slot[SLOT_DISTANCE_M] = 0, post, beside.why, 0

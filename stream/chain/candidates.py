@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from models.people.duty import DAY_MS
 from stream.chain.lookups import Moment, copy, day_of, first_held, holds, is_among, is_qualified, is_quiet, open_cases
 from stream.kernels import NONE, Ints, bare, inlined
 from stream.layout import (
@@ -92,7 +93,7 @@ def _enter(tables: Tables, cases: Cases, moment: Moment, slot: Ints, duty: int, 
     """Enter the person of a duty for a slot (row of `Sheet.slots`) if he passes the filters and was not told before."""
     own, rank = turn.own, turn.rank
     person, count = tables.duties[duty, 0], sheet.counts
-    if is_among(sheet.told, count[N_TOLD], person):
+    if is_among(sheet.told, 0, count[N_TOLD], person):
         return False
     refusal = _refusal(tables, cases, moment, slot[SLOT_POST], own, duty)
     if refusal:
@@ -119,7 +120,8 @@ def _enter(tables: Tables, cases: Cases, moment: Moment, slot: Ints, duty: int, 
             why |= QUIET_HOURS
     entry = sheet.entries[count[N_ENTRIES]]
     entry[PERSON], entry[POST], entry[OWN], entry[WHY] = person, slot[SLOT_POST], own, why
-    entry[FROM_MS], entry[UNTIL_MS] = tables.duties[duty, 1], tables.duties[duty, 2]
+    day_ms = moment.due_ms // DAY_MS * DAY_MS
+    entry[FROM_MS], entry[UNTIL_MS] = day_ms + int(tables.duties[duty, 1]), day_ms + int(tables.duties[duty, 2])
     place = max((rank & (IS_DEPUTY - 1)) - 1, 0)
     entry[KEY] = slot[SLOT_ORDER] << 39 | (rank & IS_DEPUTY) | place << 22 | is_unqualified << 21 | is_over << 20
     entry[KEY] |= min(n_open, 0xFFFFF)
@@ -168,13 +170,9 @@ def _sort_entries(sheet: Sheet, spare: Ints) -> None:
 
 
 @inlined
-def ask(tables: Tables, cases: Cases, moment: Moment, sheet: Sheet) -> int:
-    """Enter who may be asked of the posts in the slots, in order, each person once; return how many that are.
-
-    A chief who is off duty or excluded hands over to his deputies, who then stand where he would.
-    """
+def _enter_slots(tables: Tables, cases: Cases, moment: Moment, sheet: Sheet) -> None:
+    """Enter who holds the posts in the slots, and their deputies, who stand behind a chief who is there himself."""
     count = sheet.counts
-    count[N_ENTRIES] = 0
     for s in range(count[N_SLOTS]):
         slot = sheet.slots[s]
         post = slot[SLOT_POST]
@@ -191,28 +189,45 @@ def ask(tables: Tables, cases: Cases, moment: Moment, sheet: Sheet) -> int:
                 own, only = (deputy, NONE) if deputy >= 0 else (first_held(tables, moment, -2 - deputy), -2 - deputy)
             n = 0 if own == NONE else _enter_holders(tables, cases, moment, slot, Turn(own, only, rank), sheet)
             rank = rank + n if rank else 1 + (IS_DEPUTY if n else 0)
-    n = count[N_ENTRIES]
-    if n == 0:
-        return 0
-    if n == len(sheet.entries):
-        count[IS_FULL] = 1
-        return 0
-    _sort_entries(sheet, sheet.entries[n])
-    kept = 0
-    for e in range(n):
+
+
+@inlined
+def _tell(sheet: Sheet) -> int:
+    """Keep the first entry of each person and note him as told; return how many that are."""
+    count = sheet.counts
+    kept, before = 0, count[N_TOLD]
+    for e in range(count[N_ENTRIES]):
         person = sheet.entries[e, PERSON]
-        if is_among(sheet.told, count[N_TOLD], person):
+        if is_among(sheet.told, before, count[N_TOLD], person):  # whoever was told at an earlier step is not entered
             continue
-        if kept < e:
-            copy(sheet.entries[e], sheet.entries[kept])
-        kept += 1
         if count[N_TOLD] == len(sheet.told):
             count[IS_FULL] = 1
             return 0
+        if kept < e:
+            copy(sheet.entries[e], sheet.entries[kept])
+        kept += 1
         sheet.told[count[N_TOLD]] = person
         count[N_TOLD] += 1
     count[N_ENTRIES] = kept
     return int(kept)
+
+
+@inlined
+def ask(tables: Tables, cases: Cases, moment: Moment, sheet: Sheet) -> int:
+    """Enter who may be asked of the posts in the slots, in order, each person once; return how many that are.
+
+    A chief who is off duty or excluded hands over to his deputies, who then stand where he would.
+    """
+    sheet.counts[N_ENTRIES] = 0
+    _enter_slots(tables, cases, moment, sheet)
+    n = sheet.counts[N_ENTRIES]
+    if n == 0:
+        return 0
+    if n == len(sheet.entries):
+        sheet.counts[IS_FULL] = 1
+        return 0
+    _sort_entries(sheet, sheet.entries[n])
+    return _tell(sheet)
 
 
 @bare
@@ -228,6 +243,6 @@ def has_told(tables: Tables, sheet: Sheet, due_ms: int) -> bool:
     for s in range(sheet.counts[N_SLOTS]):
         post = sheet.slots[s, SLOT_POST]
         for duty in range(tables.day_first[day, post], tables.day_first[day, post + 1]):
-            if holds(tables, duty, due_ms) and is_among(sheet.told, sheet.counts[N_TOLD], tables.duties[duty, 0]):
+            if holds(tables, duty, due_ms) and is_among(sheet.told, 0, sheet.counts[N_TOLD], tables.duties[duty, 0]):
                 return True
     return False

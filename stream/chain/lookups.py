@@ -13,7 +13,6 @@ from stream.layout import (
     HELD_END,
     IS_FILLED,
     MINUTE_MS,
-    QUALIFICATIONS,
     QUIET_FROM,
     QUIET_UNTIL,
     REQUIRED,
@@ -33,9 +32,9 @@ class Moment(NamedTuple):
 
 
 @inlined
-def is_among(values: Ints, n: int, value: int) -> bool:
-    """Whether `value` is one of the first `n`."""
-    for i in range(n):  # noqa: SIM110  # numba has no generators in any()
+def is_among(values: Ints, first: int, end: int, value: int) -> bool:
+    """Whether `value` is one of those from `first` to `end`."""
+    for i in range(first, end):  # noqa: SIM110  # numba has no generators in any()
         if values[i] == value:
             return True
     return False
@@ -56,8 +55,8 @@ def day_of(tables: Tables, at_ms: int) -> int:
 
 @inlined
 def holds(tables: Tables, duty: int, at_ms: int) -> bool:
-    """Whether a duty is held then."""
-    return bool(tables.duties[duty, 1] <= at_ms < tables.duties[duty, 2])
+    """Whether a duty of the day of `at_ms` is held then."""
+    return bool(tables.duties[duty, 1] <= at_ms % DAY_MS < tables.duties[duty, 2])
 
 
 @inlined
@@ -98,6 +97,4 @@ def is_qualified(tables: Tables, category: int, person: int) -> bool:
     required = tables.categories[category, REQUIRED]
     if required == 0 and tables.categories[category, IS_FILLED]:
         return True
-    return bool(
-        tables.categories[category, IS_FILLED] and tables.persons[person, QUALIFICATIONS] & required == required
-    )
+    return bool(tables.categories[category, IS_FILLED] and tables.qualifications[person] & required == required)
