@@ -77,8 +77,12 @@ class Reloader:
         """Put the folder in force, or go on with what is, and admit.
 
         Raises:
-            ConfigError: the folder has mistakes, and nothing is in force yet.
+            ConfigError: the folder has mistakes, and nothing is in force yet; or it is about another tenant, whose
+                devices would be listened to beside a log that knows nothing of them.
         """
+        held = self._held()
+        if held is not None and (problems := self._conflicts(self.loaded, held)):
+            raise ConfigError(problems)
         # Only a stream that runs can move what it knows: until then it goes on with what is in force.
         self._is_put_off = bool(self.loaded.contents) and await asyncio.to_thread(self._is_to_move, self.loaded)
         if not self._is_put_off:

@@ -373,7 +373,7 @@ def test_an_old_row_that_a_thawed_worker_wrote_is_ignored_and_named_until_it_is_
             assert recovered == [{0, 1}]
             assert zones.rows().get("zone-1") == row(8, "true")
             assert zones.rows().get("zone-2") == row(8, "same again")
-            assert zones.shadowed == {(1, "zone-1")}
+            assert zones.shadowed == {(0, "zone-1")}
             await write_row(log, zones, "zone-1", row(8, "true"), partition=0)
             assert zones.shadowed == set()
 

@@ -93,7 +93,7 @@ def test_a_device_of_another_make_is_admitted_under_its_source_and_needs_no_key(
     said = ask(config, admit="zigbee2mqtt/hall smoke", id="smoke-77", kind="smoke", zone=zone.id, name="门厅烟感")
     assert not any("key" in line for line in said)
     (heard,) = take(ZIGBEE, gate(config))  # type: ignore[misc]
-    assert heard.observations[0].device_id == "smoke-77"  # type: ignore[union-attr]
+    assert heard.observations[0].device_id == "smoke-77"
 
 
 @pytest.mark.parametrize(

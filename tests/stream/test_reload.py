@@ -144,7 +144,8 @@ def test_what_is_bad_is_refused_and_said(
         assert command(config) == 0
         assert "in force already" in capsys.readouterr().out
         settings = Path(config.folder) / "gridwarden.toml"
-        settings.write_text(settings.read_text().replace('tenant = "sample"', 'tenant = "other"'))
+        own = settings.read_text()
+        settings.write_text(own.replace('tenant = "sample"', 'tenant = "other"'))
         assert command(config, "--json") == 2
         refused = json.loads(capsys.readouterr().out)
         assert "tenant sample becomes other" in refused["problems"][0]
@@ -153,12 +154,14 @@ def test_what_is_bad_is_refused_and_said(
         device.send(device.fires(3))
         stream.wait(lambda: bool(listener.orders()))
         assert stream.stop() == 0
-        # A restart finds the same folder, and goes on with what the log has.
+        stream.spawn()
+        assert stream.process is not None
+        assert stream.process.wait(100.0) != 0  # it would listen to the devices of another tenant
+        settings.write_text(own)
+        # A restart finds a bad folder, and goes on with what the log has.
+        (Path(config.folder) / "people.toml").write_text("not toml at all")
         stream.start()
         assert stream.counters()["reloads_refused"] == 1
-        (Path(config.folder) / "people.toml").write_text("not toml at all")
-        assert stream.stop() == 0
-        stream.start()
         other = TestDevice(listener, "cam-02")
         other.send(other.fires(3))
         stream.wait(lambda: len({order.incident.incident_id for order in listener.orders()}) == 2)

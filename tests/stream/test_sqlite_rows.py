@@ -64,7 +64,7 @@ def test_an_old_row_written_late_is_ignored_at_recovery_and_named_until_it_is_wr
         async with running(app) as log:
             assert zones.rows().get("zone-1") == row(8, "true")
             assert zones.rows().get("zone-2") == row(8, "same again")
-            assert zones.shadowed == {(1, "zone-1")}
+            assert zones.shadowed == {(0, "zone-1")}
             await write_row(log, zones, "zone-1", row(8, "true"), partition=0)
             assert zones.shadowed == set()
             await log.compact(CHANGELOG)
