@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from models.detectors.training.data import Corpus, Picture
 from models.detectors.training.recipes import Part, Recipe
-from models.detectors.training.synthetic import Image, Random, by_night, composite, cut_flames, with_distraction
+from models.detectors.training.synthetic import Image, Random, by_night, composite, cut_flames, plain, with_distraction
 
 Sample = tuple[Image, NDArray[np.float32], NDArray[np.bool_]]
 
@@ -20,6 +20,7 @@ CELL_PX: Final = 8  # the finest stride: flags say which classes are labelled th
 MOSAIC_SHARE: Final = 0.45
 COMPOSITE_SHARE: Final = 0.35  # of the streets without fire
 DISTRACTION_SHARE: Final = 0.3  # of the rest of them
+PLAIN_SHARE: Final = 0.03  # of all draws: without it a white frame is fire, and a black one a bin
 NIGHT_SHARE: Final = 0.15  # of the real fires
 
 
@@ -152,10 +153,14 @@ class Sampler:
         """A picture by the shares of the sources, composites and distractions included."""
         pool = self.pools[rng.choice(len(self.pools), p=self.weights)]
         picture = pool[rng.integers(len(pool))]
-        if self.fire is None:
-            return picture
-        if picture.has(self.fire) and rng.random() < NIGHT_SHARE:
-            return by_night(picture, self.fire, rng)
+        if "hard_negatives" not in self.without and rng.random() < PLAIN_SHARE:
+            return plain(picture, rng)
+        return picture if self.fire is None else self.changed(picture, self.fire, rng)
+
+    def changed(self, picture: Picture, fire: int, rng: Random) -> Picture:
+        """A fire by night, or a street with something in it that burns or looks so; most stay as they are."""
+        if picture.has(fire) and rng.random() < NIGHT_SHARE:
+            return by_night(picture, fire, rng)
         if picture.burns:
             return picture
         if "composites" not in self.without and self.flames and rng.random() < COMPOSITE_SHARE:

@@ -133,6 +133,20 @@ def add_warm_things(image: Image, rng: Random) -> None:
         image[:] = cv2.addWeighted(image, keep, drawn, 1 - keep, 0)
 
 
+def plain(picture: Picture, rng: Random) -> Picture:
+    """A picture of one colour or of two that run into each other, white and black above all, on which nothing is.
+
+    So a camera sees that is dazzled, covered or waking up. Only the size is `picture`'s.
+    """
+    height, width = picture.image.shape[:2]
+    tone = rng.choice((255.0, 0.0, rng.uniform(0, 255)), p=(0.4, 0.3, 0.3))
+    ends = tone + rng.uniform(-12, 12, (2, 3)) + (rng.uniform(-80, 80, (2, 1)) if rng.random() < 0.3 else 0)
+    down = np.linspace(0, 1, height)[:, None, None]
+    image = (ends[0] * (1 - down) + ends[1] * down).clip(0, 255) * np.ones((1, width, 1))
+    nothing = np.zeros((0, 5), np.float32)
+    return replace(picture, image=image.astype(np.uint8), boxes=nothing, known=np.ones_like(picture.known), burns=False)
+
+
 def with_distraction(picture: Picture, rng: Random) -> Picture:
     """A street, by day or by night, with something in it that is no fire and no smoke."""
     image = darken(picture.image, rng) if rng.random() < 0.5 else picture.image.copy()

@@ -11,7 +11,15 @@ from models.detectors.training import data
 from models.detectors.training.augment import Sampler
 from models.detectors.training.data import Picture, hold_out, load_corpus, members, relabel, to_boxes
 from models.detectors.training.recipes import RECIPES, STREET, STREET_FILE, Recipe, recipe_of
-from models.detectors.training.synthetic import add_fog, add_lamps, add_sunset, add_warm_things, composite, cut_flames
+from models.detectors.training.synthetic import (
+    add_fog,
+    add_lamps,
+    add_sunset,
+    add_warm_things,
+    composite,
+    cut_flames,
+    plain,
+)
 from models.errors import ConfigError, SourceError
 from tests.models.detectors.tiny_data import street, write_tiny_data
 
@@ -166,6 +174,17 @@ def test_what_is_mistaken_for_fire_changes_a_picture_wherever_it_lands(add: Call
         image = street(3)
         add(image, np.random.default_rng(seed))
         assert (image != street(3)).any()
+
+
+def test_a_plain_picture_holds_nothing_and_says_so() -> None:
+    bins = Picture("p", "garbage111", "", street(3), np.ones((1, 5), np.float32), np.array([True, False]))
+    rng = np.random.default_rng(5)
+    made = [plain(bins, rng) for _ in range(60)]
+    assert all(len(one.boxes) == 0 and one.known.all() and one.image.shape == bins.image.shape for one in made)
+    assert max(np.ptp(one.image, axis=1).max() for one in made) == 0, "each row is of one colour"
+    levels = [one.image.mean() for one in made]
+    assert min(levels) < 10
+    assert max(levels) > 245
 
 
 @pytest.fixture(scope="module")
