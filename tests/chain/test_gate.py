@@ -16,6 +16,7 @@ from models.detectors import read_manifest
 from models.detectors.evaluation.gate import Events, Sighting, first_events, published
 from models.detectors.manifest import ZOO, Gate, Threshold
 from models.detectors.runtime import Box
+from models.thresholds import LabelRule
 from stream.zones.row import Hit, Machine
 from stream.zones.rules import Judgement, Level
 
@@ -80,5 +81,9 @@ def test_whatever_is_in_view_counting_every_frame_is_never_kinder(frames: list[l
 def test_the_shipped_gate_is_the_shipped_thresholds() -> None:
     ours = thresholds.load()
     for path in ZOO.glob("*.toml"):
-        gate = read_manifest(path).gate
-        assert (gate.min_hits, gate.window_s, gate.hysteresis) == (ours.min_hits, ours.window_s, ours.hysteresis)
+        shipped = read_manifest(path)
+        for label in shipped.labels:
+            rule = ours.labels.get(label, LabelRule())
+            hits, window_s = rule.min_hits or ours.min_hits, rule.window_s or ours.window_s
+            gate = shipped.gate
+            assert (gate.min_hits, gate.window_s, gate.hysteresis) == (hits, window_s, ours.hysteresis)
