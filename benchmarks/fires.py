@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from benchmarks.load import HITS
 from edge import moment
 from edge.camera import CameraLoop, Scene
 from edge.keeper import Keeper
@@ -32,12 +33,11 @@ from models.messages import Detection, Lane
 from models.seal import Keyring, load_keys
 
 AT_A_TIME = 3
-MIN_HITS = 3
 
 
 @dataclass
 class Watch:
-    """Notes when the third candidate of one label and one camera was captured."""
+    """Notes when the candidate of one label and one camera was captured that completes the confirmation."""
 
     hints: dict[str, float]
     put: Callable[[Entry], None]
@@ -55,7 +55,7 @@ class Watch:
                 continue
             self.first_seq = self.first_seq or self.drafts
             self.hits[seen.label] = self.hits.get(seen.label, 0) + 1
-            if self.hits[seen.label] == MIN_HITS and self.captured_ms is None:
+            if self.hits[seen.label] == HITS and self.captured_ms is None:
                 self.captured_ms = draft.observed.wall_ms
         self.put(entry)
 

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from models import topics
+from models import thresholds, topics
 from models.clock import mono_ms, now_ms
 from models.config import load
 from models.link import Link
@@ -25,7 +25,7 @@ from models.messages import Ack, Detection, Lane, Observation, ObservationBatch,
 from models.seal import load_keys, split
 
 ABOVE = 0.1
-HITS = 3
+HITS = thresholds.load().labels["fire"].min_hits or thresholds.load().min_hits
 HIT_MS = 300
 """A probe is so many sightings of one fire, so far apart: what the thresholds ask for."""
 RESEND_S = 20.0

@@ -155,7 +155,8 @@ def _move(done: Passage, record: MoveRecord, partition: int, rules: Rules) -> No
         return
     ids = (*moves.ids, record.move)
     row.moved[key] = Moves(ids)
-    if record.to == Home(row.zone, partition):
+    # A device is where it belongs once it is in its zone, wherever that stands: the zone's own move sees to the rest.
+    if record.to == Home(row.zone, partition) or (record.device and record.to.zone == row.zone):
         done.arrived.append(arrived_key(record.move, row.zone, record.device))
         return
     if record.device is None:

@@ -18,7 +18,7 @@ from models.outlines import Points, Polygons
 from models.people import Authority, May, People, Person, Post, Role, Unit, UnitKind
 from models.people.duty import WeeklyShift
 from models.places import Cell, CellKind, Device, DeviceKind, Line, LineKind, Node, NodeKind, Places, Zone
-from models.thresholds import Thresholds
+from models.thresholds import LabelRule, Thresholds
 from stream.records import (
     HistoryItem,
     HistoryRecord,
@@ -138,7 +138,8 @@ def world(**fields: Any) -> World:
 
 
 def thresholds(**fields: Any) -> Thresholds:
-    resolved = thresholds_.load().resolve({"fire": (0.5, 0.7), "smoke": (0.5, 0.7)})
+    three_hits = msgspec.structs.replace(thresholds_.load(), labels={"fire": LabelRule(), "smoke": LabelRule()})
+    resolved = three_hits.resolve({"fire": (0.5, 0.7), "smoke": (0.5, 0.7)})
     return msgspec.structs.replace(resolved, **fields)
 
 
