@@ -32,7 +32,7 @@ from tests import servers
 
 DEVICES: Final = 200
 STREETS: Final = 20
-RATES: Final = (5_000, 10_000, 20_000, 35_000, 50_000)
+RATES: Final = (5_000, 10_000, 20_000, 30_000, 40_000, 50_000)
 ONE_PER_MESSAGE: Final = (1_000, 2_000, 4_000)
 OVERLOAD: Final = 50_000
 OVERLOAD_S: Final = 10.0
