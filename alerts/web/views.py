@@ -240,28 +240,36 @@ def case_view(case: Case, book: Casebook, names: Names, plan: Plan) -> CaseView:
         basis=text(names.basis(order.basis)),
         order_reasons=_reasons(order.reasons),
         tellings=tuple(telling_view(telling, names) for telling in case.tellings.values()),
-        decisions=tuple(
-            DecisionView(
-                kind=decision.kind,
-                by=decision.by,
-                at_ms=at_ms,
-                reason=decision.reason,
-                seq=decision.seq,
-                stored=decision.seq not in book.unstored,
-            )
-            for at_ms, decision in case.decisions
-        ),
+        decisions=_decisions(case, book),
         timeline=case.timeline,
-        waits=tuple(
-            WaitView(
-                clock=wait.clock,
-                until_ms=wait.until_ms,
-                on=tuple(text(_waited_on(who, names)) for who in wait.on),
-                overdue_ms=wait.overdue_ms,
-            )
-            for wait in plan.wait
-        ),
+        waits=_waits(plan, names),
         unstored_decisions=sum(decision.seq in book.unstored for _, decision in case.decisions),
+    )
+
+
+def _decisions(case: Case, book: Casebook) -> tuple[DecisionView, ...]:
+    return tuple(
+        DecisionView(
+            kind=decision.kind,
+            by=decision.by,
+            at_ms=at_ms,
+            reason=decision.reason,
+            seq=decision.seq,
+            stored=decision.seq not in book.unstored,
+        )
+        for at_ms, decision in case.decisions
+    )
+
+
+def _waits(plan: Plan, names: Names) -> tuple[WaitView, ...]:
+    return tuple(
+        WaitView(
+            clock=wait.clock,
+            until_ms=wait.until_ms,
+            on=tuple(text(_waited_on(who, names)) for who in wait.on),
+            overdue_ms=wait.overdue_ms,
+        )
+        for wait in plan.wait
     )
 
 
