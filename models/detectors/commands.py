@@ -41,7 +41,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     study.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of the picture tars")
     study.add_argument("--out", type=Path, default=Path("runs/ablate"), metavar="DIR", help="finished runs are kept")
     study.add_argument("--seeds", type=int, default=2, help="how many of each (default 2)")
-    study.add_argument("--epochs", type=int, default=12, help="passes over the pictures (default 12)")
+    study.add_argument("--epochs", type=int, default=12, help="of each run (default 12)")
+    study.add_argument("--pictures", type=int, default=0, help="of an epoch (default 0: as many as there are)")
     study.add_argument("--size-px", type=int, default=256, help="side of the input (default 256)")
     study.add_argument("--threads", type=int, default=2, help="of the processor (default 2)")
     study.set_defaults(run=run_ablate)
@@ -116,7 +117,7 @@ def run_ablate(args: argparse.Namespace) -> int:
     require("train")
     from models.detectors.training.ablate import Study, ablate
 
-    study = Study(RECIPES[args.name], args.data, args.out, args.size_px, args.epochs, args.threads)
+    study = Study(RECIPES[args.name], args.data, args.out, args.size_px, args.epochs, args.threads, args.pictures)
     print(ablate(study, range(1, args.seeds + 1)))
     return 0
 
