@@ -1,26 +1,30 @@
 """Deciding again what stands in a recorded log, with the real core, and saying whether the same came out.
 
 The zones are fed from `obs`, the desk from `incidents` as recorded: the time at which a signal was appended is the
-desk's time, and only the log knows it. A crash may have written an output twice; it counts once.
+desk's time, and only the log knows it. A crash may have written an output twice; it counts once. What was decided in
+the last second of a recording may not be in it yet: it differs only where the rows say that it was stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Generic, TypeVar
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from stream.control import Contents
-from stream.desk.machine import DeskMachine
-from stream.log.engine import CONTROL_TOPIC
+from stream.desk.machine import DeskMachine, desk_revision
+from stream.log.engine import CONTROL_TOPIC, changelog
 from stream.log.file import NewRecord
 from stream.recorded import Recorded
 from stream.records import OrderRecord, Origin, SignalRecord, decode_incidents, decode_order
-from stream.zones.machine import ZoneMachine
+from stream.zones.machine import ZoneMachine, revision
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Order(Struct, frozen=True, kw_only=True):
@@ -41,6 +45,7 @@ class Replayed(Struct, frozen=True, kw_only=True):
     Attributes:
         signals: of the zones, as decided again; `signals_differ`: origins of those that do not stand so in the log.
         orders: as decided again; `orders_differ`: (incident, revision) of those that do not stand so in the log.
+        unstored: signals and orders that are decided, and that the stream has still to store.
     """
 
     incidents: tuple[str, ...]
@@ -48,6 +53,7 @@ class Replayed(Struct, frozen=True, kw_only=True):
     signals: int
     signals_differ: tuple[Origin, ...]
     orders_differ: tuple[tuple[str, int], ...]
+    unstored: int = 0
 
     @property
     def is_same(self) -> bool:
@@ -66,50 +72,82 @@ def replay(where: Path | str) -> Replayed:
         stored = {record.key: record.value for record in recorded.records(CONTROL_TOPIC)}
         contents = Contents(lambda version: stored.get(msgspec.json.encode(version)))
         heard = [decode_incidents(record.value or b"") for record in recorded.records("incidents")]
-        signals = _by_origin(_signals(recorded, contents))
-        signals_before = _by_origin(record for record in heard if isinstance(record, SignalRecord))
-        orders = _by_revision(_orders(recorded, contents))
-        orders_before = _by_revision(decode_order(record.value or b"") for record in recorded.records("orders"))
+        signals = _Compared(_signals(recorded, contents))
+        signals_differ = signals.differing(_by_origin(one) for one in heard if isinstance(one, SignalRecord))
+        orders = _Compared(_orders(recorded, contents))
+        orders_differ = orders.differing(
+            _by_revision(decode_order(record.value or b"")) for record in recorded.records("orders")
+        )
     finally:
         recorded.close()
     return Replayed(
-        incidents=tuple(dict.fromkeys(incident for incident, _ in orders)),
-        orders=tuple(map(_short, orders.values())),
-        signals=len(signals),
-        signals_differ=tuple(_differing(signals, signals_before)),
-        orders_differ=tuple(_differing(orders, orders_before)),
+        incidents=tuple(dict.fromkeys(incident for incident, _ in orders.decided)),
+        orders=tuple(map(_short, orders.decided.values())),
+        signals=len(signals.decided),
+        signals_differ=tuple(signals_differ),
+        orders_differ=tuple(orders_differ),
+        unstored=len(signals.unstored) + len(orders.unstored),
     )
 
 
-def _signals(recorded: Recorded, contents: Contents) -> Iterable[SignalRecord]:
+class _Compared(Generic[K, V]):
+    """Outputs as decided again, each under its key, to be compared with those that stand in the log.
+
+    Args:
+        outputs: (key, output, whether the rows say that it was stored).
+    """
+
+    def __init__(self, outputs: Iterable[tuple[K, V, bool]]) -> None:
+        self.decided: dict[K, V] = {}
+        self.unstored: set[K] = set()
+        for key, output, is_stored in outputs:
+            self.decided[key] = output
+            if not is_stored:
+                self.unstored.add(key)
+
+    def differing(self, recorded: Iterable[tuple[K, V]]) -> list[K]:
+        """Return the keys under which something else stands in the log, or nothing that has to stand there."""
+        before = dict(recorded)
+        self.unstored -= before.keys()
+        keys = dict.fromkeys([*before, *self.decided])
+        return [key for key in keys if key not in self.unstored and self.decided.get(key) != before.get(key)]
+
+
+def _signals(recorded: Recorded, contents: Contents) -> Iterable[tuple[Origin, SignalRecord, bool]]:
     machine = ZoneMachine(lambda _partition: {}, contents)
     for partition in range(recorded.partitions("obs")):
+        stored = _stored_up_to(recorded, "zones", partition, revision)
         for record in recorded.records("obs", partition):
             outputs = machine.apply(partition, record.offset, record.value or b"", now_ms=record.at_ms)
-            yield from (decode_incidents(output.value or b"") for output in _to("incidents", outputs))
+            for output in _to("incidents", outputs):
+                yield *_by_origin(decode_incidents(output.value or b"")), record.offset <= stored
 
 
-def _orders(recorded: Recorded, contents: Contents) -> Iterable[OrderRecord]:
+def _orders(recorded: Recorded, contents: Contents) -> Iterable[tuple[tuple[str, int], OrderRecord, bool]]:
     machine = DeskMachine(dict, contents)
+    stored = _stored_up_to(recorded, "desk", 0, desk_revision)
     for record in recorded.records("incidents"):
         outputs = machine.apply(0, record.offset, record.value or b"", now_ms=record.at_ms)
-        yield from (decode_order(output.value or b"") for output in _to("orders", outputs))
+        for output in _to("orders", outputs):
+            yield *_by_revision(decode_order(output.value or b"")), record.offset <= stored
+
+
+def _stored_up_to(recorded: Recorded, table: str, partition: int, revision_of: Callable[[bytes], int]) -> int:
+    """Return the last offset that a row remembers: a row is written when the outputs up to it are stored."""
+    rows = (record.value for record in recorded.records(changelog(table), partition))
+    return max((revision_of(row) for row in rows if row is not None), default=-1)
 
 
 def _to(topic: str, outputs: list[NewRecord]) -> Iterable[NewRecord]:
     return (output for output in outputs if output.topic == topic)
 
 
-def _by_origin(signals: Iterable[SignalRecord]) -> dict[Origin, SignalRecord]:
-    return {signal.origin: replace(signal, at_ms=0) for signal in signals}
+def _by_origin(signal: SignalRecord) -> tuple[Origin, SignalRecord]:
+    return signal.origin, replace(signal, at_ms=0)
 
 
-def _by_revision(orders: Iterable[OrderRecord]) -> dict[tuple[str, int], OrderRecord]:
-    return {(record.order.incident.incident_id, record.order.revision): replace(record, at_ms=0) for record in orders}
-
-
-def _differing(now: dict[Any, Any], before: dict[Any, Any]) -> list[Any]:
-    return [key for key in dict.fromkeys([*before, *now]) if now.get(key) != before.get(key)]
+def _by_revision(record: OrderRecord) -> tuple[tuple[str, int], OrderRecord]:
+    return (record.order.incident.incident_id, record.order.revision), replace(record, at_ms=0)
 
 
 def _short(record: OrderRecord) -> Order:
@@ -131,6 +169,10 @@ def report(found: Replayed, *, as_json: bool) -> str:
         return msgspec.json.encode({**msgspec.to_builtins(found), "same": found.is_same}).decode()
     lines = ["  ".join(map(str, msgspec.structs.astuple(order))) for order in found.orders]
     lines.append(f"{len(found.incidents)} incidents, {len(found.orders)} orders, {found.signals} signals")
+    if found.unstored:
+        lines.append(
+            f"{found.unstored} of these not recorded yet: the recording ends before, and the stream goes on there"
+        )
     lines += [f"signal {tuple(msgspec.to_builtins(origin))} differs" for origin in found.signals_differ]
     lines += [f"order {incident} revision {revision} differs" for incident, revision in found.orders_differ]
     lines.append("the same as recorded" if found.is_same else "NOT the same as recorded")

@@ -25,7 +25,14 @@ from stream.log.sqlite import SqliteLog
 APP_ID: Final = "stream"
 LOG_FILE: Final = "log.db"
 CONTROL: Final = "control"
-CONTROL_TOPIC: Final = f"{APP_ID}-{CONTROL}-changelog"
+
+
+def changelog(table: str) -> str:
+    """Return the topic that the rows of a table stand in."""
+    return f"{APP_ID}-{table}-changelog"
+
+
+CONTROL_TOPIC: Final = changelog(CONTROL)
 """Where the config contents stand, by their hash."""
 _KAFKA: Final = "kafka://"
 _DAY_MS: Final = 86_400_000
@@ -120,7 +127,7 @@ def declared(config: Config, tables: dict[str, int]) -> list[NewTopic]:
     counts = {"obs": config.stream.partitions, "history": config.stream.partitions, "incidents": 1, "orders": 1}
     return [
         *(NewTopic(name, count, retention_ms=retention_ms) for name, count in {**counts, "dead": 1}.items()),
-        *(NewTopic(f"{APP_ID}-{name}-changelog", count, is_compacted=True) for name, count in tables.items()),
+        *(NewTopic(changelog(name), count, is_compacted=True) for name, count in tables.items()),
     ]
 
 

@@ -15,10 +15,11 @@ from models import topics
 from models.config import FILE, Config, Mqtt, to_toml
 from models.messages import DeadLetter, DecisionKind, Lane, Report, Response, Stage, decode, encode
 from stream.commands import register
+from stream.log.engine import changelog
 from stream.log.file import LogFile, NewRecord, Partition
 from stream.log.sqlite import SqliteLog
 from stream.records import ControlRecord, ObservationRecord, decode_incidents, decode_obs
-from stream.replay import replay
+from stream.replay import replay, report
 from tests.conftest import wait_until
 from tests.stream.rig import Listener, StreamProcess, TestDevice, make_folder, reading, running
 
@@ -372,6 +373,31 @@ def test_a_replay_says_what_came_out_differently(config: Config, listener: Liste
     assert not found.is_same
     assert found.orders_differ == ((listener.orders()[0].incident.incident_id, 1),)
     assert _command("replay", str(path)) == 1
+
+
+def test_a_replay_tells_what_was_not_stored_yet_from_what_was_lost(
+    config: Config, listener: Listener, device: TestDevice
+) -> None:
+    path = config.state / "log.db"
+    with running(config) as stream:
+        device.send(device.fires(3))
+        stream.wait(lambda: bool(listener.orders()))
+        assert stream.stop() == 0
+    _delete(path, "orders")
+    lost = replay(path)
+    assert (lost.orders_differ, lost.unstored) == (((listener.orders()[0].incident.incident_id, 1),), 0)
+    _delete(path, changelog("desk"))  # as it is if the stream ends between deciding and storing
+    ahead = replay(path)
+    assert (ahead.is_same, ahead.unstored) == (True, 1)
+    assert "1 of these not recorded yet" in report(ahead, as_json=False)
+
+
+def _delete(path: Path, topic: str) -> None:
+    """Take all that stands under a topic out of a log."""
+    file = LogFile(path)
+    (part,) = file.topic(topic).ids
+    file._connection.execute("DELETE FROM record WHERE id >> 40 = ?", (part,))
+    file.close()
 
 
 def _tamper(path: Path) -> None:

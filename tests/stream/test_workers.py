@@ -22,7 +22,7 @@ from models.messages import Position, Stage
 from stream.app import StreamApp
 from stream.control import load
 from stream.ingest.registry import partition_of
-from stream.log.engine import CONTROL_TOPIC
+from stream.log.engine import CONTROL, changelog
 from stream.log.file import NewRecord, NewTopic
 from stream.log.kafka import KafkaLog, servers_of
 from stream.log.rows import RowTable, row_table
@@ -344,7 +344,8 @@ def test_a_log_that_was_recorded_embedded_is_decided_the_same_on_kafka(
         assert stream.stop() == 0
     listener.link.stop()
     topics = [NewTopic(name, count) for name, count in (("obs", PARTITIONS), ("incidents", 1), ("orders", 1))]
-    topics.append(NewTopic(CONTROL_TOPIC, 1, is_compacted=True))
+    tables = {CONTROL: 1, "desk": 1, "zones": PARTITIONS}
+    topics += [NewTopic(changelog(name), count, is_compacted=True) for name, count in tables.items()]
 
     async def copy() -> None:
         log = await KafkaLog.open(servers_of(kafka.url), tenant)
