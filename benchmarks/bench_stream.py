@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +37,9 @@ ONE_PER_MESSAGE: Final = (1_000, 2_000, 4_000)
 OVERLOAD: Final = 50_000
 OVERLOAD_S: Final = 10.0
 """Short: what was offered is decided in the end, however long that takes."""
+WORKER_CORES: Final = 0.3
+SHARE_RATE: Final = 8_000
+"""More than two workers decide with so little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +79,8 @@ class Bench:
             yield stream
 
 
-def load(bench: Bench, point: Point, rate: float, *, per_message: int = 20) -> bool:
-    """Offer `rate` and print what came of it; return whether it counts."""
+def load(bench: Bench, point: Point, rate: float, *, per_message: int = 20) -> float:
+    """Offer `rate`, print what came of it, and return the observations per second: 0 where they do not count."""
     plan = bench.plan
     with bench.running(point, DEVICES + plan.probes) as stream:
         receiver, memory = Receiver(stream.path), Memory(stream.processes)
@@ -92,7 +95,7 @@ def load(bench: Bench, point: Point, rate: float, *, per_message: int = 20) -> b
         ways = [noted["first"][device] - ms for device, ms in sent["probed"].items() if device in noted["first"]]
         counts = rows == sent["sent"] and len(ways) == plan.probes
         line(
-            {"log": point.log, "workers": point.workers, "offered_per_s": rate, "per_message": per_message},
+            point.case() | {"offered_per_s": rate, "per_message": per_message},
             "observations_per_s",
             rows / took_s,
             "1/s",
@@ -108,7 +111,7 @@ def load(bench: Bench, point: Point, rate: float, *, per_message: int = 20) -> b
             resent_messages=sent["resent_messages"],
             orders=noted["orders"],
         )
-        return counts
+        return rows / took_s if counts else 0.0
 
 
 def sweep(bench: Bench, point: Point, rates: Sequence[float], *, per_message: int = 20) -> None:
@@ -128,7 +131,7 @@ def overload(bench: Bench, point: Point) -> None:
             stream.wait_for(sent["sent"])
         rows = stream.rows()
         receiver.end()
-        case = {"log": point.log, "workers": point.workers, "offered_per_s": OVERLOAD}
+        case = point.case() | {"offered_per_s": OVERLOAD}
         thirds = [float(max(part)) for part in np.array_split(memory.mib, 3)]
         line(
             case,
@@ -192,6 +195,15 @@ def kafka(bench: Bench) -> None:
             sweep(bench, point, RATES)
 
 
+def kafka_shares(bench: Bench) -> None:
+    """One worker and two that may use `WORKER_CORES` each, offered more than they can decide."""
+    with ExitStack() as stack:
+        points = [replace(point, worker_cores=WORKER_CORES) for point in kafka_points(bench, stack)]
+        one, two = (load(bench, point, SHARE_RATE) for point in points)
+        case = {"log": "kafka", "worker_cores": WORKER_CORES, "workers": 2, "peer": "one worker"}
+        line(case, "speedup", two / one if one else 0.0, "x", counts=bool(one and two))
+
+
 def naive_faust(bench: Bench) -> None:
     """Faust as its guide shows it, one event an observation, on the embedded log and on Kafka."""
     events = 20_000 if bench.plan.seconds >= 30 else 2_000
@@ -212,6 +224,7 @@ CASES: Final[dict[str, Callable[[Bench], None]]] = {
     "storm_of_many": lambda bench: storm_of_many(bench, EMBEDDED),
     "overload": lambda bench: overload(bench, EMBEDDED),
     "kafka": kafka,
+    "kafka_shares": kafka_shares,
 }
 
 

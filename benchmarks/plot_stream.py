@@ -30,7 +30,8 @@ def read(lines: Iterable[str]) -> Series:
         if row["bench"] == "stream" and row["metric"] == "observations_per_s" and "offered_per_s" in case:
             workers = "" if case["workers"] == 1 else f", {case['workers']} workers"
             per_message = "" if case["per_message"] == 20 else f", {case['per_message']} per message"
-            series[f"{case['log']}{workers}{per_message}"].append(row)
+            share = f", {case['worker_cores']} of a core each" if "worker_cores" in case else ""
+            series[f"{case['log']}{workers}{per_message}{share}"].append(row)
     return dict(series)
 
 

@@ -19,6 +19,7 @@ import psutil
 from msgspec.structs import replace
 
 from benchmarks.setting import until, write_city
+from benchmarks.share import shared
 from models import seal, topics
 from models.config import FILE, Config, Mqtt, load, to_toml
 from models.supervise import gridwarden
@@ -36,11 +37,18 @@ class Point:
     Attributes:
         log: ``embedded`` or ``kafka``.
         broker: for the config.
+        worker_cores: that each worker may use; None: as many as it gets.
     """
 
     log: str
     broker: str
     workers: int = 1
+    worker_cores: float | None = None
+
+    def case(self) -> dict[str, object]:
+        """Return what a line says of it."""
+        share = {"worker_cores": self.worker_cores} if self.worker_cores else {}
+        return {"log": self.log, "workers": self.workers, **share}
 
 
 @dataclass
@@ -183,6 +191,8 @@ def running(city: City, folder: Path, point: Point, mqtt: Mqtt) -> Iterator[Runn
         try:
             until(stream.is_ready, READY_S, "the stream did not start")
             until(lambda: _is_shared(stream), READY_S, "the workers did not come to terms")
+            if point.worker_cores:
+                stack.enter_context(shared(stream.processes, point.worker_cores))
             yield stream
         finally:
             sys.stderr.write((folder / "stream.log").read_text()[-3000:])
