@@ -29,6 +29,8 @@ def remarks(sources: Sources) -> Iterator[Problem]:
         what = f"run against the right-hand rule of RFC 7946, and were turned: {_some(codes)}"
         remedy = "write outer rings counter-clockwise and holes clockwise"
         yield sources.problem(sources.clockwise[0], ".geometry", what, remedy, codes=codes)
+    if not sources.is_whole:
+        return  # Whoever refers to these may be among what could not be read.
     held = {cell.parent for cell in sources.places.cells} | {area.parent for area in sources.places.areas}
     for index, area in enumerate(sources.places.areas):
         if area.code not in held:

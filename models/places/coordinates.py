@@ -6,6 +6,7 @@ What is right is read in one go, a feature at a time. What is not is read positi
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
@@ -21,13 +22,17 @@ from models.outlines import PACKED, Points, Polygons
 MAX_RING_POINTS: Final = 200_000
 """Positions of one ring: no real cell comes near."""
 
-Refuse = Callable[[str, str, str, Points | None], None]
+SWAPPED: Final = "latitude and longitude are swapped"
+"""How that mistake begins: whoever makes it makes it in a whole file."""
+
+Refuse = Callable[[str, str, str, Polygons | Points | PointE7 | None], None]
 """Takes the place in the file, what is wrong there, the remedy, and what can be drawn of it."""
 
 _Longitude = Annotated[float, Meta(ge=-180, le=180)]
 _Latitude = Annotated[float, Meta(ge=-90, le=90)]
 
 P = TypeVar("P")
+S = TypeVar("S", Polygons, Points, PointE7)
 
 
 def read_polygons(kind: str, coordinates: object, rest: str, refuse: Refuse) -> Polygons:
@@ -38,7 +43,7 @@ def read_polygons(kind: str, coordinates: object, rest: str, refuse: Refuse) -> 
     if rings and all(ring[0] == ring[-1] for ring in rings):
         raw = _packed(chain.from_iterable(rings), width)
         return Polygons(raw, tuple(map(len, rings)), tuple(map(len, polygons)))
-    return _Namer(refuse).polygons(kind, _plain(coordinates), rest)
+    return _Namer(refuse).all_of(_plain(coordinates), rest, functools.partial(_Namer.polygons, kind=kind))
 
 
 def read_line(coordinates: object, rest: str, refuse: Refuse) -> Points:
@@ -46,12 +51,12 @@ def read_line(coordinates: object, rest: str, refuse: Refuse) -> Points:
     found, width = _typed("LineString", coordinates)
     if any(position[:2] != found[0][:2] for position in found):
         return Points(_packed(found, width))
-    return _Namer(refuse).line(_plain(coordinates), rest)
+    return _Namer(refuse).all_of(_plain(coordinates), rest, _Namer.line)
 
 
 def read_point(coordinates: object, rest: str, refuse: Refuse) -> PointE7:
     """Read the coordinates of a `Point`."""
-    return _Namer(refuse).point(_plain(coordinates), rest)
+    return _Namer(refuse).all_of(_plain(coordinates), rest, _Namer.point)
 
 
 class _Shape:
@@ -100,12 +105,21 @@ class _Namer:
     def __init__(self, refuse: Refuse) -> None:
         self._refuse = refuse
         self._count = 0
+        self._swapped: list[str] = []
 
-    def refuse(self, rest: str, what: str, remedy: str, shape: Points | None = None) -> None:
+    def all_of(self, coordinates: object, rest: str, read: Callable[[_Namer, object, str], S]) -> S:
+        """Read all of a geometry; what is swapped in it is named once, and drawn where it was meant to be."""
+        found = read(self, coordinates, rest)
+        if self._swapped:
+            many = f" in {len(self._swapped)} positions, such as" if len(self._swapped) > 1 else ":"
+            self.refuse(rest, f"{SWAPPED}{many} {self._swapped[0]}", "give [longitude, latitude] in degrees", found)
+        return found
+
+    def refuse(self, rest: str, what: str, remedy: str, shape: Polygons | Points | PointE7 | None = None) -> None:
         self._count += 1
         self._refuse(rest, what, remedy, shape)
 
-    def polygons(self, kind: str, coordinates: object, rest: str) -> Polygons:
+    def polygons(self, coordinates: object, rest: str, *, kind: str) -> Polygons:
         if kind == "Polygon":
             return Polygons.of([self.polygon(coordinates, rest)])
         found = list(self.each(coordinates, rest, self.polygon))
@@ -158,8 +172,9 @@ class _Namer:
             lon_deg, lat_deg = numbers[:2]
             if abs(lon_deg) <= 180 and abs(lat_deg) <= 90:
                 return to_e7(lon_deg), to_e7(lat_deg)
-            is_swapped = abs(lon_deg) <= 90 < abs(lat_deg) <= 180
-            what = "latitude and longitude are swapped" if is_swapped else "is outside the earth"
             shown = f"[{str(lon_deg)[:15]}, {str(lat_deg)[:15]}]"
-            self.refuse(rest, f"{what}: {shown}", "give [longitude, latitude] in degrees")
+            if abs(lon_deg) <= 90 < abs(lat_deg) <= 180:
+                self._swapped.append(shown)
+                return to_e7(lat_deg), to_e7(lon_deg)
+            self.refuse(rest, f"is outside the earth: {shown}", "give [longitude, latitude] in degrees")
         return 0, 0

@@ -21,7 +21,7 @@ from models.errors import ConfigError, Problem
 from models.geo import PointE7, point_e7, to_degrees
 from models.outlines import Points, Polygons
 from models.places import Area, Cell, Device, Line, Node, Places, Zone
-from models.places.coordinates import read_line, read_point, read_polygons
+from models.places.coordinates import SWAPPED, read_line, read_point, read_polygons
 from models.places.settle import settle
 from models.places.sources import SPATIAL, PlaceProblem, Shape, Sources, shape_of
 
@@ -35,6 +35,8 @@ KINDS: Mapping[str, tuple[str, type[Record]]] = {
 }
 GEOMETRIC = frozenset({"polygons", "points", "point"})
 """The fields that a geometry fills."""
+SWAPPED_LEAST = 3
+"""Geometries with swapped positions from which on they are one mistake."""
 _WGS84_NAMES = ("CRS84", "4326", "4490")
 """How the `crs` of older GeoJSON ends where it means what RFC 7946 means; CGCS2000 is within a decimetre of it."""
 
@@ -91,7 +93,7 @@ def parse(raw: bytes, *, file: Path | str) -> Parsed:
         written = convert(head.source_datum, Datum, file=file, path="source_datum", problems=problems)
         sources.places = msgspec.structs.replace(sources.places, datum=written or datum)
     sources.bbox = _bbox(head.bbox, datum, file, problems)
-    return Parsed(sources.places, sources, problems)
+    return Parsed(sources.places, sources, _swaps_as_one(problems, file))
 
 
 def _document(raw: bytes, file: Path | str) -> tuple[_Head, list[Any]]:
@@ -137,6 +139,23 @@ def _bbox(value: object, datum: Datum, file: Path | str, problems: list[Problem]
         problems.append(Problem(file, "bbox", "has no area", "give west, south, east, north"))
         return None
     return west, south, east, north
+
+
+def _swaps_as_one(problems: list[Problem], file: Path | str) -> list[Problem]:
+    """Name swapped positions of many geometries once, before all others: nobody reads 100,000 lines."""
+    swapped = [p for p in problems if isinstance(p, PlaceProblem) and p.what.startswith(SWAPPED)]
+    if len(swapped) < SWAPPED_LEAST:
+        return problems
+    shapes = [p.shape for p in swapped if isinstance(p.shape, Polygons)]
+    one = PlaceProblem(
+        file=file,
+        path="features",
+        what=f"{SWAPPED} in {len(swapped):,} geometries, such as {swapped[0].path}",
+        remedy="give [longitude, latitude] in degrees",
+        codes=tuple(code for p in swapped for code in p.codes),
+        shape=Polygons.of([polygon for shape in shapes for polygon in shape]) if shapes else swapped[0].shape,
+    )
+    return [one, *(p for p in problems if not (isinstance(p, PlaceProblem) and p.what.startswith(SWAPPED)))]
 
 
 class _FeatureReader:

@@ -19,7 +19,7 @@ from models.city import generate
 from models.content import MAX_FILE_BYTES
 from models.datum import Datum, from_wgs84
 from models.errors import ConfigError, Problem
-from models.outlines import ring_areas, stack
+from models.outlines import Polygons, ring_areas, stack
 from models.places import CellType, LineKind, Places, geojson
 from models.places.sources import PlaceProblem
 
@@ -293,6 +293,21 @@ def test_devices_in_another_datum_than_the_cells_are_told_by_where_they_would_fi
     assert len(found) == 9  # the cause, and each
 
 
+def test_a_file_that_is_swapped_altogether_is_one_mistake_drawn_where_it_belongs(tmp_path: Path) -> None:
+    one = town()
+    one["features"][3]["geometry"]["coordinates"][0] = [at[::-1] for at in square(1, 0)]
+    (found,) = problems(tmp_path, one)
+    assert isinstance(found, PlaceProblem)
+    assert "swapped in 5 positions, such as [29.5, 106.501]" in found.what
+    assert (found.codes, found.shape) == (("B",), load(tmp_path, town()).cells[1].polygons)
+    (found,) = problems(tmp_path, moved(town(), lambda position: position[::-1]))
+    assert isinstance(found, PlaceProblem)
+    assert (found.path, "swapped in 5 geometries" in found.what) == ("features", True)
+    assert found.codes == ("ST-01", "A", "B", "edge-01", "cam-01")
+    assert isinstance(found.shape, Polygons)
+    assert len(found.shape) == 2
+
+
 def test_swapped_positions_are_told_where_both_orders_are_on_the_earth(tmp_path: Path) -> None:
     """In the west of China both numbers are below 90: only the cells say which is which."""
     west = moved(crowd(town()), lambda position: [position[0] - 20, position[1]])
@@ -378,10 +393,17 @@ def test_a_broken_cell_is_not_reported_as_a_gap_too(tmp_path: Path) -> None:
     document = ring_of_cells(0)
     spike = square(1, 1)
     spike[2:2] = [[LON + 1.5 * STEP, LAT + 1.5 * STEP], spike[1]]
-    for outline in (spike, square(1, 1)[:-1]):
+    bow_tie = [square(1, 1)[i] for i in (0, 2, 1, 3, 0)]
+    for outline in (spike, bow_tie, square(1, 1)[:-1]):
         document["features"][-1]["geometry"] = polygon(outline)
         (found,) = problems(tmp_path, document)
         assert found.path.startswith("features[10].geometry.coordinates")
+
+
+def test_what_stands_in_a_code_that_two_cells_have_is_no_second_mistake(tmp_path: Path) -> None:
+    document = town()
+    document["features"][3]["properties"]["code"] = "A"
+    assert [found.what for found in problems(tmp_path, document)] == ["code A is used twice"]
 
 
 def test_a_gap_of_drawing_noise_is_tolerated(tmp_path: Path) -> None:

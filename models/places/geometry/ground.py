@@ -48,7 +48,8 @@ def _union(shapes: Shapes, base: Geometries, *, is_clean: bool) -> Geometry:
     broken = shapes.cells[shapes.is_base & ~shapes.is_valid]
     if is_clean and not len(broken):
         return shapely.coverage_union_all(base)
-    return shapely.union_all(np.concatenate([base, shapely.make_valid(broken)]))
+    # Of a ring that crosses itself the hull: the ground that it twists away is no second mistake.
+    return shapely.union_all(np.concatenate([base, shapely.convex_hull(broken)]))
 
 
 def _overlaps(shapes: Shapes, base: Geometries) -> Iterator[PlaceProblem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, Final
@@ -59,8 +60,10 @@ class Shapes:
 
     @cached_property
     def index_of_cell(self) -> dict[str, int]:
-        """Index of each cell with a valid outline, by code."""
-        return {self.places.cells[i].code: int(i) for i in np.flatnonzero(self.is_valid)}
+        """Index of each cell with a valid outline and a code that no other has, by code."""
+        used = Counter(cell.code for cell in self.places.cells)
+        codes = ((self.places.cells[i].code, int(i)) for i in np.flatnonzero(self.is_valid))
+        return {code: i for code, i in codes if used[code] == 1}
 
     def crossings(self) -> Iterator[PlaceProblem]:
         """Name the rings that cross or touch themselves or one another."""
