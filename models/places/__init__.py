@@ -112,6 +112,7 @@ class Cell(Record, frozen=True, kw_only=True):
         line: code of the lane, road or street that serves it.
         categories: an exclusive cell's own categories, by key or prefix such as ``fire.*``; empty elsewhere.
         lead_unit: unit that leads in an exclusive cell.
+        area_m2: as the register has it; the validator compares it with the outline.
     """
 
     code: Code
@@ -124,6 +125,7 @@ class Cell(Record, frozen=True, kw_only=True):
     line: Code | None = None
     categories: tuple[str, ...] = ()
     lead_unit: Id | None = None
+    area_m2: Annotated[float, Meta(gt=0)] | None = None
     demonstration: bool = False
 
 

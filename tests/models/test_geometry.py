@@ -181,6 +181,18 @@ def test_a_cell_out_of_its_area_is_a_remark() -> None:
     ]
 
 
+def test_a_cell_that_is_not_as_large_as_declared_is_a_remark() -> None:
+    document = grid(2, 1)
+    for item, declared_m2 in zip(document["features"][2:], (1.04 * STEP_M2, 1.07 * STEP_M2), strict=True):
+        item["properties"]["area_m2"] = round(declared_m2)
+    found = read(document)
+    assert found.problems == ()
+    (remark,) = found.remarks
+    assert isinstance(remark, PlaceProblem)
+    assert (remark.codes, remark.what) == (("10",), "cell 10 has 10,748 m2, and 11,500 are declared")
+    assert remark.area_m2 == pytest.approx(STEP_M2, rel=0.001)
+
+
 def test_a_micro_cell_lies_in_one_base_cell() -> None:
     document = town()
     document["features"].append(cell("M", polygon(square(0.8, 0.4, 0.4)), type="micro", parent="A"))

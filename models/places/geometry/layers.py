@@ -15,6 +15,8 @@ from models.places.sources import PlaceProblem
 
 FRONTAGE_M: Final = 30.0
 """A frontage farther than this from its shop belongs to another one."""
+DECLARED_SHARE: Final = 0.05
+"""A declared area is rounded, and measured on some other plane; beyond this it is another area."""
 STRAY_M: Final = 200.0
 """A line farther than this from every cell is drawn elsewhere: there even a point has no owner."""
 
@@ -28,6 +30,23 @@ def problems(shapes: Shapes) -> Iterator[PlaceProblem]:
 
 
 def remarks(shapes: Shapes) -> Iterator[PlaceProblem]:
+    """Name what looks doubtful and is taken all the same."""
+    yield from _strays(shapes)
+    yield from _declared(shapes)
+
+
+def _declared(shapes: Shapes) -> Iterator[PlaceProblem]:
+    """Name cells whose outline is not as large as the register has it: one of the two is out of date."""
+    areas_m2 = shapes.area_m2(shapes.cells).tolist()
+    for index, (cell, area_m2) in enumerate(zip(shapes.places.cells, areas_m2, strict=True)):
+        if cell.area_m2 and shapes.is_valid[index] and abs(area_m2 / cell.area_m2 - 1) > DECLARED_SHARE:
+            what = f"cell {cell.code} has {area_m2:,.0f} m2, and {cell.area_m2:,.0f} are declared"
+            remedy = "correct its outline, or `area_m2`"
+            rest = ".properties.area_m2"
+            yield shapes.sources.problem(("cells", index), rest, what, remedy, area_m2=round(area_m2, 2))
+
+
+def _strays(shapes: Shapes) -> Iterator[PlaceProblem]:
     """Name base cells that reach out of the outline of their area."""
     area_by_code = {area.code: area for area in shapes.places.areas if area.polygons}
     inner = [i for i in shapes.base.tolist() if shapes.places.cells[i].parent in area_by_code]
