@@ -20,7 +20,7 @@ from edge.outbox import Draft
 from models.errors import SourceError
 from models.messages import Fault, Lane, Message, Ms, Reading
 
-ALARM_PROPERTIES: Final = frozenset({"smoke", "gas", "co", "water_leak"})
+ALARM_PROPERTIES: Final = frozenset({"smoke", "heat_alarm", "gas", "gas_alarm", "co", "co_alarm", "water_leak"})
 CHUNK_BYTES: Final = 256 * 1024
 MAX_LINE_BYTES: Final = 4096
 MAX_FAULTS: Final = 10

@@ -243,7 +243,8 @@ class StreamApp:
         partitions = config.stream.partitions
         self._registry = Registry(world.places, world.locator.areas_many, partitions=partitions)
         keys = keyring(config.keys, world.places)
-        self._foreign.greetings = greetings_of(config, world.places)
+        for topic, payload in self._foreign.greet(greetings_of(config, world.places)):
+            self._ingest.link.publish(topic, payload, retain=True)
         self._ingest.admit(Gate(config.tenant, keys, self._registry, self._foreign, self._is_retired))
 
     def _is_retired(self, outbox_id: str) -> bool:

@@ -94,39 +94,65 @@ FAULTS: Final = {
 }
 """Yes-or-no names of what is wrong with a device."""
 TESTS: Final = frozenset({"test", "self_test"})
+"""Yes-or-no names of a drill."""
+CONTACT: Final = "contact"
+"""A yes or no of which only the kind of the device says what it means: a relay, or an unnamed bit."""
+_NO_NEWS: Final = frozenset({Quality.REPLAYED, Quality.TEST})
 
 
 class Faults:
-    """Which faults each device has said: one that it goes on saying is no news."""
+    """Which faults each device has said: one that it goes on saying is no news.
+
+    What is replayed or part of a test is remembered by nobody after us, so it takes no news away.
+    """
 
     def __init__(self) -> None:
         self._said: set[tuple[str, str]] = set()
 
-    def news(self, source: str, fault: str, *, is_there: bool) -> bool:
-        """Whether this fault was not there before."""
+    def news(self, source: str, fault: str, quality: Quality = Quality.LIVE, *, is_there: bool) -> Iterator[Heard]:
+        """Yield this fault, if it was not there before."""
         key = (source, fault)
         if not is_there:
             self._said.discard(key)
-            return False
-        is_news = key not in self._said
-        self._said.add(key)
-        return is_news
+        elif key not in self._said:
+            if quality not in _NO_NEWS:
+                self._said.add(key)
+            yield Heard(source, Fault(fault=fault), quality)
 
 
-def payloads(source: str, fields: Mapping[str, Any], faults: Faults) -> Iterator[Payload]:
-    """Yield what the named fields mean; a name that means nothing here is passed over."""
-    for name, value in fields.items():
-        key = name.lower()
-        if key in ALARMS and (is_so := truth(value)) is not None:
-            yield Reading(property=ALARMS[key], value=float(is_so), unit="1")
-        elif key in MEASURES and (measured := number(value)) is not None:
-            known, unit = MEASURES[key]
-            yield Reading(property=known, value=measured, unit=unit)
-        elif key in FAULTS and (is_so := truth(value)) is not None:
-            if faults.news(source, FAULTS[key], is_there=is_so):
-                yield Fault(fault=FAULTS[key])
-        elif key in TESTS and truth(value):
-            yield SelfTest(label=key)
+def heard(
+    source: str,
+    fields: Mapping[str, Any],
+    faults: Faults,
+    quality: Quality = Quality.LIVE,
+    observed_ms: int | None = None,
+) -> Iterator[Heard]:
+    """Yield what the named fields of one message mean; a name that means nothing here is passed over.
+
+    Of a device that says that it is being tested everything is a test: its smoke is not one.
+    """
+    named = {name.lower(): value for name, value in fields.items()}
+    if quality is not Quality.REPLAYED and is_test(named):
+        quality = Quality.TEST
+    for name, value in named.items():
+        if name in FAULTS and (is_so := truth(value)) is not None:
+            yield from faults.news(source, FAULTS[name], quality, is_there=is_so)
+        elif payload := _payload(name, value):
+            yield Heard(source, payload, quality, observed_ms)
+
+
+def is_test(fields: Mapping[str, Any]) -> bool:
+    """Whether a device says, under names in lower case, that it is being tested."""
+    return any(truth(fields.get(name)) for name in TESTS)
+
+
+def _payload(name: str, value: object) -> Payload | None:
+    if name in ALARMS and (is_so := truth(value)) is not None:
+        return Reading(property=ALARMS[name], value=float(is_so), unit="1")
+    if name in MEASURES and (measured := number(value)) is not None:
+        known, unit = MEASURES[name]
+        return Reading(property=known, value=measured, unit=unit)
+    return SelfTest(label=name) if name in TESTS and truth(value) else None
 
 
 def truth(value: object) -> bool | None:

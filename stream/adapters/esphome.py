@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from models.messages import Fault, Quality
-from stream.adapters.dialect import ALARMS, FAULTS, MEASURES, Faults, Heard, payloads
+from models.messages import Quality
+from stream.adapters.dialect import ALARMS, FAULTS, MEASURES, Faults, Heard, heard
 
 NAME: Final = "esphome"
 _COMPONENTS: Final = frozenset({"sensor", "binary_sensor"})
@@ -37,13 +37,11 @@ class EspHome:
         quality = Quality.REPLAYED if is_retained else Quality.LIVE
         node, *rest = topic.removeprefix(self._prefix).split("/")
         if rest == ["status"]:
-            source = f"{NAME}/{node}"
-            is_gone = self._faults.news(source, "offline", is_there=payload == b"offline")
-            return [Heard(source, Fault(fault="offline"), quality)] if is_gone else []
+            return list(self._faults.news(f"{NAME}/{node}", "offline", quality, is_there=payload == b"offline"))
         source = f"{NAME}/{node}/{rest[1]}"
         name = meaning(rest[1])
-        said = payloads(source, {name: payload.decode("utf-8", "replace")}, self._faults) if name else ()
-        return [Heard(source, one, quality) for one in said]
+        fields = {name: payload.decode("utf-8", "replace")} if name else {}
+        return list(heard(source, fields, self._faults, quality))
 
 
 def meaning(object_id: str) -> str | None:

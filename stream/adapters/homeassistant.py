@@ -7,23 +7,27 @@ the network: only a path into the JSON is understood, and anything else is refus
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from models import topics
 from models.errors import MessageError, Reason
-from models.messages import Fault, Quality
+from models.messages import Quality
 from models.places import Device, DeviceKind
-from stream.adapters.dialect import Faults, Heard, celsius, fields_of, number, payloads
+from stream.adapters.dialect import Faults, Heard, celsius, fields_of, heard, number
 
 NAME: Final = "homeassistant"
+MAX_TOPIC: Final = 512
 _SHORT: Final = {
     "stat_t": "state_topic",
     "dev_cla": "device_class",
     "uniq_id": "unique_id",
     "avty_t": "availability_topic",
+    "avty_tpl": "availability_template",
     "avty": "availability",
+    "t": "topic",
     "val_tpl": "value_template",
     "pl_on": "payload_on",
     "pl_off": "payload_off",
@@ -50,6 +54,14 @@ _CLASSES: Final = {
 """Device classes to the names of `dialect`. A battery that is a share, not a warning, is none of them."""
 
 
+class Availability(NamedTuple):
+    """Where it is said that an entity is gone, at which path of the JSON, and by which word."""
+
+    topic: str
+    path: tuple[str, ...]
+    gone: str
+
+
 class Entity(NamedTuple):
     """What an announcement says."""
 
@@ -61,8 +73,7 @@ class Entity(NamedTuple):
     on: str
     off: str
     unit: str
-    availability_topics: tuple[str, ...]
-    not_available: str
+    availability: tuple[Availability, ...]
 
 
 class HomeAssistant:
@@ -80,7 +91,11 @@ class HomeAssistant:
     @property
     def subscriptions(self) -> tuple[str, ...]:
         """Topic filters: the announcements, and what those named so far."""
-        named = {topic for one in self._entities.values() for topic in (one.state_topic, *one.availability_topics)}
+        named = {
+            topic
+            for one in self._entities.values()
+            for topic in (one.state_topic, *(said.topic for said in one.availability))
+        }
         return (f"{self._prefix}/#", *sorted(named))
 
     def hear(self, topic: str, payload: bytes, *, is_retained: bool, now_ms: int) -> list[Heard]:
@@ -91,12 +106,7 @@ class HomeAssistant:
                 self._announced(topic, payload)
             return []
         quality = Quality.REPLAYED if is_retained else Quality.LIVE
-        return [
-            Heard(entity.source, said, quality)
-            for entity in self._entities.values()
-            if topic == entity.state_topic or topic in entity.availability_topics
-            for said in self._said(entity, topic, payload)
-        ]
+        return [said for entity in self._entities.values() for said in self._said(entity, topic, payload, quality)]
 
     def _announced(self, topic: str, payload: bytes) -> None:
         if not payload:
@@ -108,44 +118,70 @@ class HomeAssistant:
             if entity is not None:
                 self._entities[topic] = entity
 
-    def _said(self, entity: Entity, topic: str, payload: bytes) -> list[Any]:
-        text = payload.decode("utf-8", "replace")
-        if topic in entity.availability_topics:
-            is_gone = text == entity.not_available
-            return [Fault(fault="offline")] if self._faults.news(entity.source, "offline", is_there=is_gone) else []
-        value: object = _at(payload, entity.path, topic) if entity.path else text
-        if entity.component == "binary_sensor":
-            value = {entity.on: True, entity.off: False}.get(str(value))
-        elif entity.name == "temperature" and (measured := number(value)) is not None:
-            value = celsius(measured, entity.unit)
-        return list(payloads(entity.source, {entity.name: value}, self._faults))
+    def _said(self, entity: Entity, topic: str, payload: bytes, quality: Quality) -> Iterator[Heard]:
+        for said in entity.availability:
+            if topic == said.topic:
+                is_gone = str(_at(payload, said.path, topic)) == said.gone
+                yield from self._faults.news(entity.source, "offline", quality, is_there=is_gone)
+        if topic == entity.state_topic:
+            value = _at(payload, entity.path, topic)
+            if entity.component == "binary_sensor":
+                value = {entity.on: True, entity.off: False}.get(str(value))
+            elif entity.name == "temperature" and (measured := number(value)) is not None:
+                value = celsius(measured, entity.unit)
+            yield from heard(entity.source, {entity.name: value}, self._faults, quality)
 
 
 def _entity(component: str, config: dict[str, Any]) -> Entity | None:
-    named = {_SHORT.get(key, key): value for key, value in config.items()}
+    named = _in_full(config)
     name = _CLASSES.get(str(named.get("device_class")))
     if name is None or (name == "battery_low" and component == "sensor"):
         return None
     base = str(config.get("~", ""))
-    availability = named.get("availability") or []
-    listed = [availability] if isinstance(availability, dict) else availability
-    topics_ = [_full(str(one.get("topic") or one.get("t")), base) for one in listed if isinstance(one, dict)]
-    if "availability_topic" in named:
-        topics_.append(_full(str(named["availability_topic"]), base))
-    if "state_topic" not in named:
-        raise MessageError(Reason.WRONG_SHAPE, "an announced entity has no state_topic")
+    state_topic = _topic(named.get("state_topic"), base)
     return Entity(
-        source=f"{NAME}/{named.get('unique_id') or named['state_topic']}",
+        source=f"{NAME}/{named.get('unique_id') or state_topic}",
         component=component,
         name=name,
-        state_topic=_full(str(named["state_topic"]), base),
+        state_topic=state_topic,
         path=_path(named.get("value_template")),
         on=str(named.get("payload_on", "ON")),
         off=str(named.get("payload_off", "OFF")),
         unit=str(named.get("unit_of_measurement", "C")),
-        availability_topics=tuple(topics_),
-        not_available=str(named.get("payload_not_available", "offline")),
+        availability=tuple(_availability(named, base)),
     )
+
+
+def _availability(named: dict[str, Any], base: str) -> Iterator[Availability]:
+    """Yield where it is said that an entity is gone: one topic, or a list of them, each with a word of its own."""
+    if "availability_topic" in named:
+        topic = _topic(named["availability_topic"], base)
+        yield Availability(topic, _path(named.get("availability_template")), _gone(named))
+    listed = named.get("availability") or []
+    for one in listed if isinstance(listed, list) else [listed]:
+        if isinstance(one, dict):
+            said = _in_full(one)
+            yield Availability(_topic(said.get("topic"), base), _path(said.get("value_template")), _gone(said))
+
+
+def _gone(named: dict[str, Any]) -> str:
+    return str(named.get("payload_not_available", "offline"))
+
+
+def _in_full(config: dict[str, Any]) -> dict[str, Any]:
+    return {_SHORT.get(key, key): value for key, value in config.items()}
+
+
+def _topic(topic: object, base: str) -> str:
+    """Return the full name of a topic that an announcement names.
+
+    Raises:
+        MessageError: it is none that could be subscribed, or a filter, which would subscribe others as well.
+    """
+    full = _full(topic, base) if isinstance(topic, str) else ""
+    if not full or len(full) > MAX_TOPIC or any(sign in full for sign in "+#\0"):
+        raise MessageError(Reason.WRONG_SHAPE, f"an announced entity names the topic {topic!r:.80}, which is none")
+    return full
 
 
 def _full(topic: str, base: str) -> str:
@@ -170,6 +206,8 @@ def _path(template: object) -> tuple[str, ...]:
 
 
 def _at(payload: bytes, path: tuple[str, ...], topic: str) -> object:
+    if not path:
+        return payload.decode("utf-8", "replace")
     value: object = fields_of(payload, topic)
     for step in path:
         value = value.get(step) if isinstance(value, dict) else None
@@ -178,29 +216,43 @@ def _at(payload: bytes, path: tuple[str, ...], topic: str) -> object:
 
 # --- our own devices -------------------------------------------------------------------------------------------------
 
-_OWN_CLASSES: Final = {
-    DeviceKind.CAMERA: "problem",
-    DeviceKind.SMOKE: "smoke",
-    DeviceKind.HEAT: "heat",
-    DeviceKind.GAS: "gas",
-    DeviceKind.CO: "carbon_monoxide",
-    DeviceKind.FLOOD: "moisture",
+# What we send is one line of JSON and its seal on the next; a template sees the first line alone.
+_LINE: Final = "(value.split('\\n')[0] | from_json)"
+_ONLINE: Final = "{{ 'online' if " + _LINE + ".online else 'offline' }}"
+_NEWEST: Final = (
+    "{% set said = " + _LINE + ".observations | rejectattr('quality', 'in', ['replayed', 'test'])"
+    " | selectattr('payload.property', 'eq', '<property>') | map(attribute='payload.value') | list %}"
+)
+_MEASURED: Final = _NEWEST + "{{ said[-1] if said }}"
+_DETECTED: Final = _NEWEST + "{{ ('ON' if said[-1] >= 0.5 else 'OFF') if said }}"
+"""Of a message that says nothing of the property nothing comes out, and Home Assistant leaves the state as it is."""
+
+
+class _Shown(NamedTuple):
+    """A property of one of our devices: its unit, or None of a yes or no, and what Home Assistant calls its class."""
+
+    property: str
+    device_class: str | None
+    unit: str | None = None
+
+
+_SHOWN: Final = {
+    DeviceKind.SMOKE: (_Shown("smoke", "smoke"),),
+    DeviceKind.HEAT: (_Shown("heat_alarm", "heat"), _Shown("temperature", "temperature", "°C")),
+    DeviceKind.GAS: (_Shown("gas_alarm", "gas"), _Shown("gas", None, "%")),
+    DeviceKind.CO: (_Shown("co_alarm", "carbon_monoxide"), _Shown("co", "carbon_monoxide", "ppm")),
+    DeviceKind.FLOOD: (_Shown("water_leak", "moisture"), _Shown("water_level", "distance", "cm")),
 }
 
 
-def announcement(device: Device, tenant: str, prefix: str = NAME) -> tuple[str, bytes]:
-    """Return the retained message (topic, payload) by which one of our devices appears in Home Assistant.
+def announcements(device: Device, tenant: str, prefix: str = NAME) -> Iterator[tuple[str, bytes]]:
+    """Yield the retained messages (topic, payload) by which one of our devices appears in Home Assistant.
 
-    It is shown as connected or not, by the `status` topic that its agent keeps.
+    It is shown as connected or not, by the `status` topic that its agent keeps, and a sensor with what it measures.
     """
     unique = f"gridwarden_{tenant}_{device.id}"
-    config = {
-        "unique_id": f"{unique}_connected",
-        "name": None,
-        "device_class": "connectivity",
-        "state_topic": topics.status(tenant, device.agent or device.id),
-        # The status is one line of JSON and its seal on the next; the template sees the first line alone.
-        "value_template": "{{ 'ON' if (value.split('\\n')[0] | from_json).online else 'OFF' }}",
+    status = topics.status(tenant, device.agent or device.id)
+    shared = {
         "device": {
             "identifiers": [unique],
             "name": device.name_en,
@@ -210,5 +262,29 @@ def announcement(device: Device, tenant: str, prefix: str = NAME) -> tuple[str, 
         },
         "origin": {"name": "Gridwarden"},
     }
-    topic = f"{prefix}/binary_sensor/{re.sub(r'[^a-zA-Z0-9_-]', '_', unique)}/connected/config"
-    return topic, msgspec.json.encode(config)
+    connected = {
+        "name": None,
+        "device_class": "connectivity",
+        "state_topic": status,
+        "value_template": _ONLINE,
+        "payload_on": "online",
+        "payload_off": "offline",
+    }
+    yield _announcement(prefix, "binary_sensor", unique, "connected", connected | shared)
+    for shown in _SHOWN.get(device.kind, ()):
+        component, template = ("sensor", _MEASURED) if shown.unit else ("binary_sensor", _DETECTED)
+        config = {
+            "name": shown.property.replace("_", " ").capitalize(),
+            "device_class": shown.device_class,
+            "unit_of_measurement": shown.unit,
+            "state_topic": topics.obs(tenant, device.id),
+            "value_template": template.replace("<property>", shown.property),
+            "availability": [{"topic": status, "value_template": _ONLINE}],
+        }
+        said = {key: value for key, value in config.items() if value is not None}
+        yield _announcement(prefix, component, unique, shown.property, said | shared)
+
+
+def _announcement(prefix: str, component: str, unique: str, name: str, config: dict[str, Any]) -> tuple[str, bytes]:
+    node = re.sub(r"[^a-zA-Z0-9_-]", "_", unique)
+    return f"{prefix}/{component}/{node}/{name}/config", msgspec.json.encode(config | {"unique_id": f"{unique}_{name}"})

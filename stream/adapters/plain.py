@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from models.messages import Quality
-from stream.adapters.dialect import FRESH_MS, Faults, Heard, fields_of, moment_ms, payloads
+from stream.adapters.dialect import FRESH_MS, Faults, Heard, fields_of, heard, moment_ms
 
 NAME: Final = "json"
 _TIMES: Final = ("timestamp_ms", "timestamp", "time", "ts")
@@ -37,7 +37,7 @@ class PlainJson:
             quality = Quality.REPLAYED
         elif observed_ms is not None and now_ms - observed_ms > FRESH_MS:
             quality = Quality.LATE
-        return [Heard(source, said, quality, observed_ms) for said in payloads(source, _flat(fields), self._faults)]
+        return list(heard(source, _flat(fields), self._faults, quality, observed_ms))
 
 
 def _flat(fields: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Sparkplug B: ``spBv1.0/<group>/<type>/<node>[/<device>]`` with protobuf payloads.
 
 A birth says which metrics there are, under which aliases, and what they stand at: state, not news. An alias means
-nothing before it; a death counts only for the birth that it belongs to.
+nothing before it; a death counts only for the birth that it belongs to, and takes the node's devices along.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 from models.errors import MessageError, Reason
-from models.messages import Fault, Quality
-from stream.adapters.dialect import Ask, Faults, Heard, celsius, number, payloads
+from models.messages import Quality
+from stream.adapters.dialect import Ask, Faults, Heard, heard, is_test
 
 NAME: Final = "sparkplug"
 ROOT: Final = "spBv1.0"
@@ -98,7 +98,10 @@ class Sparkplug:
     def hear(self, topic: str, payload: bytes, *, is_retained: bool, now_ms: int) -> list[Heard | Ask]:
         """Say what a message means; a node whose birth was missed is asked to be born again, once."""
         del now_ms
-        _, group, kind, node, *device = topic.split("/")
+        levels = topic.split("/")
+        if len(levels) not in (4, 5):
+            raise MessageError(Reason.WRONG_SHAPE, f"{topic!r} names no node, or more than a device of one")
+        _, group, kind, node, *device = levels
         source = "/".join((NAME, group, node, *device))
         try:
             message = Payload.FromString(payload)
@@ -106,38 +109,45 @@ class Sparkplug:
             raise MessageError(Reason.WRONG_SHAPE, f"{topic}: not a Sparkplug B payload: {exc}") from exc
         owner = f"{NAME}/{group}/{node}"
         if kind.endswith("DEATH"):
-            return list(self._death(source, owner, message, is_node=kind == "NDEATH"))
+            quality = Quality.REPLAYED if is_retained else Quality.LIVE
+            return list(self._death(source, message, quality, is_node=kind == "NDEATH"))
         if kind.endswith("BIRTH"):
             self._born(source, owner, message, is_node=kind == "NBIRTH")
-        elif owner not in self._births:
+        elif owner not in self._births or not self._knows(source, message):
             is_asked, self._asked = owner in self._asked, self._asked | {owner}
             return [] if is_asked else [Ask(f"{ROOT}/{group}/NCMD/{node}", REBIRTH)]
         is_state = is_retained or kind.endswith("BIRTH")
         return list(self._said(source, message, is_state=is_state))
+
+    def _knows(self, source: str, message: Any) -> bool:  # noqa: ANN401
+        aliases = self._aliases.get(source, {})
+        return all(metric.name or metric.alias in aliases for metric in message.metrics)
 
     def _born(self, source: str, owner: str, message: Any, *, is_node: bool) -> None:  # noqa: ANN401
         if is_node:
             self._births[owner] = _bd_seq(message)
             self._asked -= {owner}
         self._aliases[source] = {metric.alias: metric.name for metric in message.metrics if metric.HasField("alias")}
-        self._faults.news(source, "offline", is_there=False)
+        list(self._faults.news(source, "offline", is_there=False))
 
-    def _death(self, source: str, owner: str, message: Any, *, is_node: bool) -> Iterator[Heard]:  # noqa: ANN401
-        if is_node and self._births.get(owner) != _bd_seq(message):
+    def _death(self, source: str, message: Any, quality: Quality, *, is_node: bool) -> Iterator[Heard]:  # noqa: ANN401
+        bd_seq = _bd_seq(message)
+        if is_node and self._births.get(source, bd_seq) != bd_seq:
             return  # the will of a connection that a newer one has replaced
-        if self._faults.news(source, "offline", is_there=True):
-            yield Heard(source, Fault(fault="offline"))
+        devices = [other for other in self._aliases if other.startswith(f"{source}/")] if is_node else []
+        for gone in (source, *devices):
+            yield from self._faults.news(gone, "offline", quality, is_there=True)
 
     def _said(self, source: str, message: Any, *, is_state: bool) -> Iterator[Heard]:  # noqa: ANN401
-        for metric in message.metrics:
-            if metric.is_null:
-                continue
-            name = metric.name or self._aliases.get(source, {}).get(metric.alias, "")
-            quality = Quality.REPLAYED if is_state else Quality.LATE if metric.is_historical else Quality.LIVE
+        aliases = self._aliases.get(source, {})
+        names = [(metric.name or aliases.get(metric.alias, "")).rsplit("/", 1)[-1] for metric in message.metrics]
+        named = [(name, one) for name, one in zip(names, message.metrics, strict=True) if not one.is_null]
+        is_drill = is_test({name.lower(): _value(metric) for name, metric in named})
+        for name, metric in named:
+            quality = Quality.TEST if is_drill else Quality.LATE if metric.is_historical else Quality.LIVE
             observed_ms = metric.timestamp if metric.HasField("timestamp") else None
-            last = name.rsplit("/", 1)[-1]
-            for said in payloads(source, {last: _value(metric, last)}, self._faults):
-                yield Heard(source, said, quality, observed_ms)
+            said = {name: _value(metric)}
+            yield from heard(source, said, self._faults, Quality.REPLAYED if is_state else quality, observed_ms)
 
 
 def _bd_seq(message: Any) -> int | None:  # noqa: ANN401
@@ -145,7 +155,7 @@ def _bd_seq(message: Any) -> int | None:  # noqa: ANN401
     return next(found, None)
 
 
-def _value(metric: Any, name: str) -> object:  # noqa: ANN401
+def _value(metric: Any) -> object:  # noqa: ANN401
     field = next((field for field in _VALUES if metric.HasField(field)), None)
     if field is None:
         return None
@@ -153,6 +163,4 @@ def _value(metric: Any, name: str) -> object:  # noqa: ANN401
     bits = _SIGNED.get(metric.datatype)
     if bits and isinstance(value, int) and value >= 1 << (bits - 1):
         value -= 1 << bits
-    if name.lower() == "temperature" and (measured := number(value)) is not None:
-        return celsius(measured, "C")
     return value

@@ -1,6 +1,7 @@
 """Tasmota: ``tele/<device>/SENSOR``, ``stat/<device>/RESULT`` and its Zigbee bridge's ``ZbReceived``.
 
-Its times carry no offset, so they are not used: what is not retained was said now.
+Its times carry no offset, so they are not used: what is not retained was said now. An input (``Switch1``) and the first
+bit of a Zigbee zone's status are alarms of whatever the device is: what they mean is told by its kind.
 """
 
 from __future__ import annotations
@@ -8,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from models.messages import Fault, Payload, Quality, Reading
-from stream.adapters.dialect import Faults, Heard, celsius, fields_of, number, payloads, truth
+from models.messages import Quality, Reading
+from stream.adapters.dialect import CONTACT, Faults, Heard, celsius, fields_of, heard, number, truth
 
 NAME: Final = "tasmota"
-_ZONE_STATUS: Final = {0: "smoke", 2: "tamper", 3: "battery_low", 6: "trouble", 8: "test", 9: "battery_defect"}
-"""Bits of the IAS zone status word of a fire sensor."""
+_ZONE_STATUS: Final = {2: "tamper", 3: "battery_low", 6: "trouble", 8: "test", 9: "battery_defect"}
+"""Bits of the IAS zone status word, which comes as an attribute and as a notification of its change."""
+_STATUS_NAMES: Final = ("ZoneStatus", "ZoneStatusChange")
+_NAMED: Final = {"Fire": "smoke", "Water": "water_leak", "CO": "carbon_monoxide"}
+"""What the bridge calls the first bit, where it knows the type of the zone. ``CO`` is a yes or no here."""
 
 
 class Tasmota:
@@ -34,38 +38,40 @@ class Tasmota:
         source = f"{NAME}/{device}"
         quality = Quality.REPLAYED if is_retained else Quality.LIVE
         if kind == "LWT":
-            is_gone = self._faults.news(source, "offline", is_there=payload.strip() == b"Offline")
-            return [Heard(source, Fault(fault="offline"), quality)] if is_gone else []
-        fields = fields_of(payload, f"a message of {source}")
-        return [Heard(whose, said, quality) for whose, said in self._said(source, fields)]
+            return list(self._faults.news(source, "offline", quality, is_there=payload.strip() == b"Offline"))
+        return list(self._said(source, fields_of(payload, f"a message of {source}"), quality))
 
-    def _said(self, source: str, fields: Mapping[str, Any]) -> Iterator[tuple[str, Payload]]:
+    def _said(self, source: str, fields: Mapping[str, Any], quality: Quality) -> Iterator[Heard]:
         unit = str(fields.get("TempUnit", "C"))
         for name, value in fields.items():
             if name == "ZbReceived" and isinstance(value, dict):
                 for short, attributes in value.items():
-                    yield from self._zigbee(source, short, attributes)
+                    if isinstance(attributes, dict):
+                        yield from self._zigbee(source, short, attributes, quality)
+            elif name.startswith("Switch"):
+                yield from _contact(f"{source}/{name}", value, quality)
             elif isinstance(value, dict):
-                yield from ((source, said) for said in self._sensor(source, name, value, unit))
-            elif name.startswith("Switch") and (is_on := truth(value)) is not None:
-                yield f"{source}/{name}", Reading(property="contact", value=float(is_on), unit="1")
+                yield from heard(source, _in_celsius(value, unit), self._faults, quality)
 
-    def _sensor(self, source: str, name: str, fields: Mapping[str, Any], unit: str) -> Iterator[Payload]:
-        if name.startswith("Switch") and (is_on := truth(fields.get("Action"))) is not None:
-            yield Reading(property="contact", value=float(is_on), unit="1")
-            return
-        measured = dict(fields)
-        if (temperature := number(fields.get("Temperature"))) is not None:
-            measured["Temperature"] = celsius(temperature, unit)
-        yield from payloads(source, measured, self._faults)
-
-    def _zigbee(self, bridge: str, short: str, attributes: object) -> Iterator[tuple[str, Payload]]:
-        if not isinstance(attributes, dict):
-            return
+    def _zigbee(self, bridge: str, short: str, attributes: Mapping[str, Any], quality: Quality) -> Iterator[Heard]:
         source = f"{bridge}/{attributes.get('Name') or short}"
-        named = {"smoke": attributes.get("Fire"), "water_leak": attributes.get("Water")}
-        fields = {name: value for name, value in named.items() if value is not None} | attributes
-        status = fields.pop("ZoneStatus", None)
-        if isinstance(status, int):
+        fields = {_NAMED.get(name, name): value for name, value in attributes.items()}
+        status = next((fields[name] for name in _STATUS_NAMES if isinstance(fields.get(name), int)), None)
+        if status is not None:
             fields |= {name: bool(status >> bit & 1) for bit, name in _ZONE_STATUS.items()}
-        yield from ((source, said) for said in payloads(source, fields, self._faults))
+        said = list(heard(source, fields, self._faults, quality))
+        yield from said
+        if status is not None and not attributes.keys() & _NAMED.keys():
+            is_test = any(one.quality is Quality.TEST for one in said)
+            yield from _contact(source, status & 1, Quality.TEST if is_test else quality)
+
+
+def _contact(source: str, value: object, quality: Quality) -> Iterator[Heard]:
+    is_on = truth(value.get("Action") if isinstance(value, dict) else value)
+    if is_on is not None:
+        yield Heard(source, Reading(property=CONTACT, value=float(is_on), unit="1"), quality)
+
+
+def _in_celsius(fields: Mapping[str, Any], unit: str) -> dict[str, Any]:
+    measured = number(fields.get("Temperature"))
+    return dict(fields) if measured is None else {**fields, "Temperature": celsius(measured, unit)}

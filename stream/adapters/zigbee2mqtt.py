@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from models.messages import Fault, Quality
+from models.messages import Quality
 from stream.adapters.dialect import (
     FRESH_MS,
     SETTLE_MS,
     Faults,
     Heard,
     fields_of,
+    heard,
     moment_ms,
-    payloads,
 )
 
 NAME: Final = "zigbee2mqtt"
@@ -52,12 +52,12 @@ class Zigbee2Mqtt:
             return []
         source = f"{NAME}/{name.removesuffix('/availability')}"
         if name.endswith("/availability"):
-            is_gone = self._faults.news(source, "offline", is_there=not _is_online(payload))
-            return [Heard(source, Fault(fault="offline"), _quality(is_retained))] if is_gone else []
+            quality = _quality(is_retained)
+            return list(self._faults.news(source, "offline", quality, is_there=not _is_online(payload)))
         fields = fields_of(payload, f"a message of {source}")
         observed_ms = moment_ms(fields.get("last_seen"))
         quality = self._quality(observed_ms, is_retained=is_retained, now_ms=now_ms)
-        return [Heard(source, said, quality, observed_ms) for said in payloads(source, fields, self._faults)]
+        return list(heard(source, fields, self._faults, quality, observed_ms))
 
     def _quality(self, observed_ms: int | None, *, is_retained: bool, now_ms: int) -> Quality:
         is_settling = self._up_ms is not None and now_ms - self._up_ms < SETTLE_MS

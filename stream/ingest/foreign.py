@@ -12,8 +12,8 @@ from typing import Final
 
 from models.config import Adapter, Config
 from models.errors import MessageError, Reason
-from models.messages import Lane, Observation
-from models.places import Places
+from models.messages import ButtonPress, Lane, Observation, Payload, Reading
+from models.places import DeviceKind, Places
 from stream.adapters import (
     Ask,
     Dialect,
@@ -25,8 +25,9 @@ from stream.adapters import (
     Tasmota,
     Zigbee2Mqtt,
 )
+from stream.adapters.dialect import CONTACT
 from stream.adapters.homeassistant import NAME as HOME_ASSISTANT
-from stream.adapters.homeassistant import announcement
+from stream.adapters.homeassistant import announcements
 from stream.ingest.registry import FIXED_RADIUS_M, Registry, Site
 from stream.records import Said, TimeSource
 from stream.zones.row import FOREIGN_OUTBOX
@@ -34,6 +35,14 @@ from stream.zones.row import FOREIGN_OUTBOX
 MAX_AHEAD_MS: Final = 5 * 60_000
 SAY_AGAIN_MS: Final = 3_600_000
 """An unknown device is a dead letter once in so long: it may speak every second."""
+_BY_CONTACT: Final = {
+    DeviceKind.SMOKE: "smoke",
+    DeviceKind.HEAT: "heat_alarm",
+    DeviceKind.GAS: "gas_alarm",
+    DeviceKind.CO: "co_alarm",
+    DeviceKind.FLOOD: "water_leak",
+}
+"""What the closed contact of a device means, by its kind; of a call point it is a press."""
 
 
 def foreign_of(config: Config, places: Places, process: str) -> Foreign:
@@ -45,11 +54,12 @@ def foreign_of(config: Config, places: Places, process: str) -> Foreign:
 def greetings_of(config: Config, places: Places) -> list[tuple[str, bytes]]:
     """Return the retained messages by which our own devices appear in the world of another make."""
     return [
-        announcement(device, config.tenant, adapter.base or HOME_ASSISTANT)
+        greeting
         for adapter in config.stream.adapters
         if adapter.kind == "homeassistant"
         for device in places.devices
         if device.source is None
+        for greeting in announcements(device, config.tenant, adapter.base or HOME_ASSISTANT)
     ]
 
 
@@ -91,6 +101,14 @@ class Foreign:
         self._outbox_id = f"{FOREIGN_OUTBOX}{process}"
         self._seqs: defaultdict[str, int] = defaultdict(int)
         self._unknown: dict[str, int] = {}
+
+    def greet(self, greetings: Sequence[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+        """Take other greetings, and return what is to be said for it: the news, and nothing where a device is gone."""
+        gone = dict.fromkeys((topic for topic, _ in self.greetings), b"")
+        news = gone | dict(greetings)
+        said = dict(self.greetings)
+        self.greetings = list(greetings)
+        return [(topic, payload) for topic, payload in news.items() if said.get(topic) != payload]
 
     @property
     def subscriptions(self) -> tuple[str, ...]:
@@ -137,7 +155,7 @@ class Foreign:
             seq=self._seqs[site.device_id],
             observed_at_ms=observed_ms,
             observed_mono_ms=0,
-            payload=heard.payload,
+            payload=_meant(heard.payload, site.kind),
             quality=heard.quality,
         )
         return Said(
@@ -151,6 +169,16 @@ class Foreign:
             radius_m=FIXED_RADIUS_M,
             areas=site.areas,
         )
+
+
+def _meant(payload: Payload, kind: DeviceKind | None) -> Payload:
+    """Return what a device of this kind means by a contact; all else as it is."""
+    if not isinstance(payload, Reading) or payload.property != CONTACT:
+        return payload
+    if kind is DeviceKind.BUTTON and payload.value:
+        return ButtonPress()
+    meaning = _BY_CONTACT.get(kind) if kind else None
+    return Reading(property=meaning, value=payload.value, unit=payload.unit) if meaning else payload
 
 
 def matches(wanted: str, topic: str) -> bool:

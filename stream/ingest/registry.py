@@ -53,6 +53,7 @@ class Site:
         zone: by which it is judged.
         partition: of `obs`, by the zone's street.
         areas: area codes by layer where it stands.
+        kind: None of people who report.
     """
 
     device_id: str
@@ -61,6 +62,7 @@ class Site:
     partition: int
     point: PointE7
     areas: dict[str, str] = field(hash=False)
+    kind: DeviceKind | None = None
 
 
 class Registry:
@@ -84,6 +86,7 @@ class Registry:
                 partition=homes.partition_of_zone[homes.zone_of_device[device.id]],
                 point=device.point,
                 areas=area,
+                kind=device.kind,
             )
             for device, area in zip(places.devices, areas, strict=True)
         }

@@ -21,7 +21,7 @@ from models.messages import VERSION, Ack, Decision, Heartbeat, Load, encode
 from models.seqset import to_ranges
 from stream.egress import Egress
 from stream.ingest.admission import Arrival, Gate, RetiredError, check_size, locate_moving, take
-from stream.ingest.dead import dead_letter
+from stream.ingest.dead import dead_letter, rule_failed
 from stream.ingest.limit import Limiter
 from stream.log.append import Appender, new
 from stream.log.file import NewRecord
@@ -74,6 +74,10 @@ class Round:
             self.dead.append(_dead(what, exc))
             if isinstance(exc, RetiredError):
                 self.retired.add((exc.device_id, exc.outbox_id))
+            return
+        except Exception as exc:  # whatever a message does: it is set aside, and the next one counts
+            log.exception("a message on %s cannot be taken", what.topic)
+            self.dead.append(_dead(what, rule_failed(exc)))
             return
         match taken:
             case Decision():

@@ -4,21 +4,38 @@ from __future__ import annotations
 
 from typing import Any
 
+import jinja2.sandbox
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models import catalogue, thresholds
 from models.errors import MessageError
-from models.messages import Fault, Payload, Quality, Reading, SelfTest
-from models.places import DeviceKind
+from models.messages import (
+    Fault,
+    Message,
+    ObservationBatch,
+    Payload,
+    Quality,
+    Reading,
+    SelfTest,
+    Status,
+    encode,
+)
+from models.places import DeviceKind, Places
+from models.seal import Keyring
 from stream.adapters import Ask, Dialect, EspHome, Heard, HomeAssistant, PlainJson, Sparkplug, Tasmota, Zigbee2Mqtt
 from stream.adapters import sparkplug as sparkplug_b
-from stream.adapters.homeassistant import announcement
-from tests.stream.builders import device
+from stream.adapters.dialect import ALARMS
+from stream.adapters.homeassistant import announcements
+from stream.ingest.foreign import matches
+from stream.records import Located
+from stream.zones.rules import Level, Rules
+from tests.stream.builders import Seen, device
 
 NOW = 1_780_000_000_000
-LIVE, LATE, REPLAYED = Quality.LIVE, Quality.LATE, Quality.REPLAYED
+LIVE, LATE, REPLAYED, TEST = Quality.LIVE, Quality.LATE, Quality.REPLAYED, Quality.TEST
 
 
 def hear(dialect: Dialect, topic: str, payload: Any, *, is_retained: bool = False, now_ms: int = NOW) -> list[Heard]:
@@ -33,6 +50,16 @@ def reading(name: str, value: float, unit: str = "1") -> Reading:
 
 def said(heard: list[Heard]) -> list[Payload]:
     return [one.payload for one in heard]
+
+
+@pytest.mark.parametrize("name", sorted(set(ALARMS.values())))
+def test_what_any_dialect_calls_an_alarm_has_a_rule_in_what_ships(name: str) -> None:
+    rules = Rules(
+        "demo", thresholds.load().resolve({"fire": (0.5, 0.7), "smoke": (0.5, 0.7)}), catalogue.load(), Places()
+    )
+    judged = rules.judge(Seen()("gas-1", reading(name, 1.0), NOW))
+    assert judged is not None
+    assert judged.level is Level.ALARM
 
 
 # --- Zigbee2MQTT ------------------------------------------------------------------------------------------------------
@@ -89,6 +116,23 @@ def test_zigbee_climate_gas_leak_and_carbon_monoxide_have_names_of_ours() -> Non
     assert said(hear(bridge, "zigbee2mqtt/c", {"water_leak": True, "voltage": 2985})) == [reading("water_leak", 1.0)]
 
 
+def test_in_a_message_of_a_device_that_is_being_tested_everything_is_a_test() -> None:
+    bridge = Zigbee2Mqtt()
+    drill = hear(bridge, "zigbee2mqtt/a", SMOKE | {"test": True})
+    assert said(drill) == [reading("smoke", 1.0), SelfTest(label="test")]
+    assert {one.quality for one in drill} == {TEST}
+    (after,) = hear(bridge, "zigbee2mqtt/a", SMOKE | {"test": False})
+    assert after.quality is LIVE
+
+
+def test_a_fault_that_was_only_replayed_is_news_when_the_device_says_it() -> None:
+    bridge = Zigbee2Mqtt()
+    cached = hear(bridge, "zigbee2mqtt/a", {"tamper": True}, is_retained=True)
+    assert cached == [Heard("zigbee2mqtt/a", Fault(fault="tamper"), REPLAYED)]
+    assert hear(bridge, "zigbee2mqtt/a", {"tamper": True}) == [Heard("zigbee2mqtt/a", Fault(fault="tamper"))]
+    assert hear(bridge, "zigbee2mqtt/a", {"tamper": True}) == []
+
+
 def test_a_fault_that_goes_on_is_said_once_and_a_self_test_is_a_test() -> None:
     bridge = Zigbee2Mqtt()
     for expected in ([Fault(fault="tamper")], [], []):
@@ -134,7 +178,9 @@ def test_a_tasmota_contact_is_one_input_of_its_device() -> None:
     assert hear(Tasmota(), "tele/door/SENSOR", {"Time": "2020-01-01T00:00:00", "Switch1": "ON"}) == [
         Heard("tasmota/door/Switch1", reading("contact", 1.0))
     ]
-    assert said(hear(Tasmota(), "stat/door/RESULT", {"Switch1": {"Action": "OFF"}})) == [reading("contact", 0.0)]
+    assert hear(Tasmota(), "stat/door/RESULT", {"Switch1": {"Action": "OFF"}}) == [
+        Heard("tasmota/door/Switch1", reading("contact", 0.0))
+    ]
 
 
 def test_tasmotas_zigbee_bridge_speaks_for_devices_of_its_own() -> None:
@@ -143,10 +189,34 @@ def test_tasmotas_zigbee_bridge_speaks_for_devices_of_its_own() -> None:
         Heard("tasmota/bridge/SNZB-02", reading("temperature", 26.27, "Cel"))
     ]
     fire = {"Device": "0x1A2B", "Fire": 1, "ZoneStatus": 0b1_0000_0001}
-    assert said(hear(Tasmota(), "tele/bridge/SENSOR", {"ZbReceived": {"0x1A2B": fire}})) == [
-        reading("smoke", 1.0),
-        SelfTest(label="test"),
-    ]
+    heard = hear(Tasmota(), "tele/bridge/SENSOR", {"ZbReceived": {"0x1A2B": fire}})
+    assert said(heard) == [reading("smoke", 1.0), SelfTest(label="test")]
+    assert {one.quality for one in heard} == {TEST}
+
+
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        (
+            {
+                "Name": "door",
+                "0500<00": "210000010000",
+                "ZoneStatusChange": 33,
+                "ZoneStatusChangeZone": 1,
+                "Contact": 1,
+            },
+            [reading("contact", 1.0)],
+        ),
+        ({"ModelId": "lumi.sensor_wleak.aq1", "Water": 0, "Endpoint": 1}, [reading("water_leak", 0.0)]),
+        ({"0500<00": "010000FF0000", "ZoneStatusChange": 1, "Endpoint": 1}, [reading("contact", 1.0)]),
+        ({"ZoneStatusChange": 1, "Water": 1}, [reading("water_leak", 1.0)]),
+        ({"ZoneStatus": 1, "CO": 1}, [reading("co_alarm", 1.0)]),
+        ({"ZoneStatusChange": 4}, [Fault(fault="tamper"), reading("contact", 0.0)]),
+    ],
+)
+def test_a_zone_status_is_smoke_of_a_fire_sensor_alone(attributes: dict[str, Any], expected: list[Payload]) -> None:
+    message = {"ZbReceived": {"0x898E": {"Device": "0x898E", "LinkQuality": 110, **attributes}}}
+    assert said(hear(Tasmota(), "tele/bridge/SENSOR", message)) == expected
 
 
 def test_tasmotas_last_will_is_a_fault() -> None:
@@ -188,6 +258,37 @@ def test_an_announced_entity_is_subscribed_and_its_state_read_along_its_template
     assert said(hear(dialect, "home/hall/status", b"offline")) == [Fault(fault="offline")]
 
 
+def test_an_entity_of_zigbee2mqtt_is_gone_when_its_bridge_or_its_device_says_so() -> None:
+    dialect = announced(
+        {
+            "availability": [
+                {"topic": "zigbee2mqtt/bridge/state", "value_template": "{{ value_json.state }}"},
+                {"topic": "zigbee2mqtt/0x00124b/availability", "value_template": "{{ value_json.state }}"},
+            ],
+            "availability_mode": "all",
+            "device": {"identifiers": ["zigbee2mqtt_0x00124b"], "manufacturer": "Climax"},
+            "device_class": "smoke",
+            "payload_off": False,
+            "payload_on": True,
+            "state_topic": "zigbee2mqtt/0x00124b",
+            "unique_id": "0x00124b_smoke_zigbee2mqtt",
+            "value_template": "{{ value_json.smoke }}",
+        }
+    )
+    assert said(hear(dialect, "zigbee2mqtt/0x00124b", SMOKE)) == [reading("smoke", 1.0)]
+    assert hear(dialect, "zigbee2mqtt/bridge/state", {"state": "online"}) == []
+    assert hear(dialect, "zigbee2mqtt/0x00124b/availability", {"state": "offline"}) == [
+        Heard("homeassistant/0x00124b_smoke_zigbee2mqtt", Fault(fault="offline"))
+    ]
+
+
+@pytest.mark.parametrize("topic", [None, "", 5, "#", "home/#", "home/+/state", "a\x00b", "x" * 600])
+@pytest.mark.parametrize("key", ["state_topic", "availability_topic"])
+def test_an_announcement_subscribes_no_filter_and_no_nonsense(key: str, topic: Any) -> None:
+    with pytest.raises(MessageError, match="names the topic"):
+        announced({"device_class": "smoke", "state_topic": "t/1"} | {key: topic})
+
+
 def test_a_retained_state_of_an_entity_is_a_replay() -> None:
     (heard,) = hear(announced(SMOKE_ENTITY), "home/hall/state", {"alarm": {"smoke": "fire"}}, is_retained=True)
     assert heard.quality is REPLAYED
@@ -225,12 +326,53 @@ def test_an_entity_that_means_nothing_here_is_passed_over(device_class: str | No
     assert announced(config, "sensor").subscriptions == ("homeassistant/#",)
 
 
-def test_our_own_devices_announce_themselves() -> None:
-    topic, payload = announcement(device("cam-01", DeviceKind.CAMERA), "demo")
-    config = msgspec.json.decode(payload)
+def shown(device_id: str, kind: DeviceKind) -> dict[str, dict[str, Any]]:
+    """Return what one of our devices announces, by the end of the topic."""
+    found = announcements(device(device_id, kind), "demo")
+    return {topic.split("/", 3)[3].removesuffix("/config"): msgspec.json.decode(config) for topic, config in found}
+
+
+def rendered(template: str, payload: bytes) -> str:
+    """Render as Home Assistant does, which brings `from_json` along."""
+    jinja = jinja2.sandbox.SandboxedEnvironment()
+    jinja.filters["from_json"] = msgspec.json.decode
+    return jinja.from_string(template).render(value=payload.decode()).strip()
+
+
+def sealed(message: Message) -> bytes:
+    return Keyring({"cam-01": b"k" * 32}).seal("t", encode(message), kid="cam-01")
+
+
+def test_our_own_devices_announce_themselves_and_whether_they_are_connected() -> None:
+    ((topic, _),) = announcements(device("cam-01", DeviceKind.CAMERA), "demo")
     assert topic == "homeassistant/binary_sensor/gridwarden_demo_cam-01/connected/config"
+    config = shown("cam-01", DeviceKind.CAMERA)["connected"]
     assert config["state_topic"] == "gw/v1/demo/cam-01/status"
     assert (config["device_class"], config["device"]["name"]) == ("connectivity", "Name")
+    for is_online, word in ((True, config["payload_on"]), (False, config["payload_off"])):
+        status = Status(v=1, device_id="cam-01", connect_id="c", online=is_online, at_ms=NOW)
+        assert rendered(config["value_template"], sealed(status)) == word
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ([Seen()("smoke-1", reading("smoke", 0.0), NOW), Seen()("smoke-1", reading("smoke", 1.0), NOW)], "ON"),
+        ([Seen()("smoke-1", reading("smoke", 0.0), NOW)], "OFF"),
+        ([Seen()("smoke-1", reading("smoke", 1.0), NOW, quality=TEST)], ""),
+        ([Seen()("smoke-1", Fault(fault="tamper"), NOW), Seen()("smoke-1", reading("noise", 3.0), NOW)], ""),
+    ],
+)
+def test_our_own_sensors_show_what_they_measure(said: list[Located], expected: str) -> None:
+    entity = shown("smoke-1", DeviceKind.SMOKE)["smoke"]
+    seen = tuple(one.observation for one in said)
+    batch = ObservationBatch(v=1, boot_id="b", sent_at_ms=NOW, sent_mono_ms=0, observations=seen)
+    assert rendered(entity["value_template"], sealed(batch)) == expected
+    assert (entity["state_topic"], entity["device_class"]) == ("gw/v1/demo/smoke-1/obs", "smoke")
+    heat = shown("heat-1", DeviceKind.HEAT)["temperature"]
+    warm = (Seen()("heat-1", reading("temperature", 21.5, "Cel"), NOW).observation,)
+    assert rendered(heat["value_template"], sealed(msgspec.structs.replace(batch, observations=warm))) == "21.5"
+    assert heat["unit_of_measurement"] == "°C"
 
 
 # --- Sparkplug B ------------------------------------------------------------------------------------------------------
@@ -281,6 +423,26 @@ def test_a_node_whose_birth_was_missed_is_asked_once_to_be_born_again() -> None:
     assert dialect.hear("spBv1.0/plant/DDATA/node1/dev", data, is_retained=False, now_ms=NOW) == []
 
 
+def test_a_device_whose_birth_was_missed_has_its_node_born_again() -> None:
+    dialect = Sparkplug()
+    hear(dialect, "spBv1.0/plant/NBIRTH/node1", BIRTH)
+    data = payload({"alias": 7, "datatype": 11, "boolean_value": True})
+    asked = dialect.hear("spBv1.0/plant/DDATA/node1/dev", data, is_retained=False, now_ms=NOW)
+    assert asked == [Ask("spBv1.0/plant/NCMD/node1", sparkplug_b.REBIRTH)]
+
+
+def test_a_node_that_dies_takes_its_devices_along() -> None:
+    dialect = Sparkplug()
+    hear(dialect, "spBv1.0/plant/NBIRTH/node1", BIRTH)
+    smoke = payload({"name": "smoke", "alias": 9, "datatype": 11, "boolean_value": False})
+    for name in ("node1/dev", "node10/dev"):
+        hear(dialect, f"spBv1.0/plant/DBIRTH/{name}", smoke)
+    gone = hear(dialect, "spBv1.0/plant/NDEATH/node1", payload(bd_seq(3)))
+    assert [one.source for one in gone] == ["sparkplug/plant/node1", "sparkplug/plant/node1/dev"]
+    assert {one.payload for one in gone} == {Fault(fault="offline")}
+    assert hear(dialect, "spBv1.0/plant/DDEATH/node1/dev", payload()) == []
+
+
 def test_a_death_counts_for_its_own_birth_only() -> None:
     dialect = Sparkplug()
     hear(dialect, "spBv1.0/plant/NBIRTH/node1", BIRTH)
@@ -326,33 +488,43 @@ def test_what_is_no_json_object_is_refused(raw: bytes) -> None:
             hear(dialect, topic, raw)
 
 
-@given(
-    st.sampled_from(
-        ["zigbee2mqtt/a", "tele/a/SENSOR", "homeassistant/sensor/a/b/config", "spBv1.0/g/NDATA/n", "n/sensor/gas/state"]
+ANNOUNCED = {"device_class": "smoke", "state_topic": "t/1", "unique_id": "u", "value_template": "{{ value_json.a }}"}
+
+
+@st.composite
+def topics_of(draw: st.DrawFn, dialect: Dialect) -> str:
+    """Any topic that one of the subscriptions takes."""
+    levels = draw(st.sampled_from(dialect.subscriptions)).split("/")
+    name = st.text("abconfig _-0", min_size=1, max_size=8) | st.sampled_from(["config", "availability", "status"])
+    if levels[-1] == "#":
+        levels[-1:] = draw(st.lists(name, max_size=4))
+    return "/".join(draw(name) if level == "+" else level for level in levels)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.text(max_size=12) | st.sampled_from([*ANNOUNCED, "availability", "smoke", "ZbReceived", "Switch1", "~"]),
+            inner,
+            max_size=6,
+        )
     ),
-    st.one_of(
-        st.binary(max_size=200),
-        st.recursive(
-            st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(max_size=20),
-            lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=6),
-            max_leaves=20,
-        ).map(msgspec.json.encode),
-    ),
-    st.booleans(),
+    max_leaves=20,
 )
-def test_whatever_comes_is_heard_or_refused_and_nothing_else(topic: str, raw: bytes, is_retained: bool) -> None:
-    for dialect in (Zigbee2Mqtt(), Tasmota(), HomeAssistant(), Sparkplug(), EspHome(), PlainJson("#")):
-        is_its_own = any(_matches(one, topic) for one in dialect.subscriptions)
+
+
+@given(st.data(), st.booleans())
+def test_whatever_comes_is_heard_or_refused_and_nothing_else(data: st.DataObject, is_retained: bool) -> None:
+    dialects = (Zigbee2Mqtt(), Tasmota(), announced(ANNOUNCED), Sparkplug(), EspHome(), PlainJson("#"))
+    for dialect in dialects:
+        topic = data.draw(topics_of(dialect))
+        raw = data.draw(st.binary(max_size=200) | JSON.map(msgspec.json.encode) | st.just(BIRTH))
+        assert any(matches(one, topic) for one in dialect.subscriptions)
         try:
-            heard = dialect.hear(topic, raw, is_retained=is_retained, now_ms=NOW) if is_its_own else []
+            heard = dialect.hear(topic, raw, is_retained=is_retained, now_ms=NOW)
         except MessageError:
             continue
         if is_retained:
             assert all(one.quality is REPLAYED for one in heard if isinstance(one, Heard))
-
-
-def _matches(topic_filter: str, topic: str) -> bool:
-    wanted, levels = topic_filter.split("/"), topic.split("/")
-    if wanted[-1] == "#":
-        wanted, levels = wanted[:-1], levels[: len(wanted) - 1]
-    return len(wanted) == len(levels) and all(w in ("+", level) for w, level in zip(wanted, levels, strict=True))
