@@ -1,4 +1,8 @@
-"""Saying dead letters again, once what kept them from being taken is mended."""
+"""Saying dead letters again, once what kept them from being taken is mended: under their names, and as old as they are.
+
+What was seen hours ago must not alarm as if it were seen now. So what a device of ours said is sealed anew, with its
+age; a device of another make gives no age, and is left out: what still is so it says again by itself.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from msgspec.structs import replace
+
 from models import clock, seal, topics
 from models.config import load
 from models.errors import DeliveryError, MessageError
 from models.link import Link
-from models.messages import VERSION, DeadLetter, Observation, ObservationBatch, decode, encode
+from models.messages import VERSION, DeadLetter, Observation, ObservationBatch, Quality, decode, encode
 from models.seal import Keyring
 
 CONNECT_S: Final = 10.0
@@ -23,26 +29,46 @@ _PLACE: Final = re.compile(r"^obs/\d+/\d+")
 
 
 class Again(NamedTuple):
-    """What is said again; `payload` None where the letter holds too little of it."""
+    """What is said again; `payload` None where it cannot be: the letter holds too little of it, or nobody's age."""
 
     topic: str
     payload: bytes | None
 
 
 def again(letters: Iterable[DeadLetter], tenant: str, keys: Keyring, *, now_ms: int) -> Iterator[Again]:
-    """Yield what each letter says, as it came; an observation on which a rule failed is sealed for its device anew.
+    """Yield what each letter says; observations are sealed for their sender anew, as old as they are now.
 
-    Its seq was never applied, so it counts; what was taken meanwhile is a duplicate, and counts once.
+    A seq that was never applied counts; what was taken meanwhile is a duplicate, and counts once.
     """
     for letter in letters:
         head = base64.b64decode(letter.head_b64)
         is_whole = hashlib.sha256(head).hexdigest() == letter.sha256
-        if not is_whole:
-            yield Again(letter.source, None)
-        elif _PLACE.match(letter.source):
-            yield _anew(head, tenant, keys, now_ms)
+        if _PLACE.match(letter.source):
+            yield _anew(head, tenant, keys, now_ms) if is_whole else Again(letter.source, None)
+        elif is_whole and topics.parse(letter.source):
+            yield Again(letter.source, _aged(letter.source, head, now_ms - letter.at_ms, keys, now_ms))
         else:
-            yield Again(letter.source, head)
+            yield Again(letter.source, None)
+
+
+def _aged(topic: str, payload: bytes, age_ms: int, keys: Keyring, now_ms: int) -> bytes:
+    """Return a batch as its sender would send it now; anything else as it came."""
+    try:
+        kid, line, _ = keys.open(topic, payload)
+        batch = decode(line, ObservationBatch)
+    except MessageError:
+        return payload
+    aged = replace(
+        batch,
+        sent_at_ms=now_ms,
+        sent_mono_ms=batch.sent_mono_ms + max(0, age_ms),
+        observations=tuple(map(_late, batch.observations)),
+    )
+    return keys.seal(topic, encode(aged), kid=kid)
+
+
+def _late(seen: Observation) -> Observation:
+    return replace(seen, quality=Quality.LATE) if seen.quality is Quality.LIVE else seen
 
 
 def _anew(raw: bytes, tenant: str, keys: Keyring, now_ms: int) -> Again:
@@ -56,7 +82,7 @@ def _anew(raw: bytes, tenant: str, keys: Keyring, now_ms: int) -> Again:
         boot_id=seen.boot_id,
         sent_at_ms=now_ms,
         sent_mono_ms=seen.observed_mono_ms + age_ms,
-        observations=(seen,),
+        observations=(_late(seen),),
     )
     topic = topics.obs(tenant, seen.device_id)
     return Again(topic, keys.seal(topic, encode(batch), kid=seen.device_id))
@@ -87,4 +113,5 @@ def redeliver(values: Iterable[bytes], folder: Path) -> str:
                 said += 1
     finally:
         link.stop()
-    return f"{said} said again, {cut} left out: the log holds only the first 4 KiB of them"
+    why = "longer than the 4 KiB that the log holds, or of devices of other makes, which say again what still is so"
+    return f"{said} said again, {cut} left out: {why}"

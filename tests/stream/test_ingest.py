@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import secrets
 from collections.abc import Iterable
+from dataclasses import replace as replace_gate
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from models.errors import MessageError, Reason
 from models.geo import point_e7
 from models.messages import (
     Ack,
+    ButtonPress,
     DeadLetter,
     Decision,
     DecisionKind,
@@ -22,14 +24,17 @@ from models.messages import (
     Message,
     Observation,
     ObservationBatch,
+    Payload,
     Position,
     Priority,
     Quality,
     Reading,
+    decode,
     encode,
 )
 from models.places import Device, DeviceKind, Places, Zone
 from models.seal import Keyring
+from stream.adapters import Heard, PlainJson
 from stream.ingest.admission import Arrival, Gate, locate_moving, take
 from stream.ingest.dead import HEAD_BYTES, dead_letter, lines
 from stream.ingest.foreign import Foreign, dialect_of
@@ -48,6 +53,7 @@ from stream.records import (
     said_of,
 )
 from stream.zones.row import ZoneRow
+from tests.stream.builders import rules
 
 NOW_MS = 1_780_000_000_000
 POINT = (1_065_000_000, 295_000_000)
@@ -379,6 +385,53 @@ def test_a_device_of_another_make_is_heard_under_its_source_and_numbered_here() 
     assert contact.observation.device_id == "door-1"
 
 
+@pytest.mark.parametrize(
+    ("kind", "is_on", "expected"),
+    [
+        (DeviceKind.SMOKE, True, Reading(property="smoke", value=1.0, unit="1")),
+        (DeviceKind.HEAT, True, Reading(property="heat_alarm", value=1.0, unit="1")),
+        (DeviceKind.GAS, True, Reading(property="gas_alarm", value=1.0, unit="1")),
+        (DeviceKind.CO, False, Reading(property="co_alarm", value=0.0, unit="1")),
+        (DeviceKind.FLOOD, True, Reading(property="water_leak", value=1.0, unit="1")),
+        (DeviceKind.BUTTON, True, ButtonPress()),
+        (DeviceKind.BUTTON, False, Reading(property="contact", value=0.0, unit="1")),
+        (DeviceKind.SOUND, True, Reading(property="contact", value=1.0, unit="1")),
+    ],
+)
+def test_what_a_contact_means_is_told_by_the_kind_of_its_device(
+    kind: DeviceKind, is_on: bool, expected: Payload
+) -> None:
+    places = replace(PLACES, devices=(_device("relay-1", kind, zone="zone-01", source="tasmota/hall/Switch1"),))
+    registry = Registry(places, lambda points: [{"cell": "here"} for _ in points], partitions=4)
+    gate = Gate("t", KEYS, registry, Foreign([dialect_of(Adapter(kind="tasmota"))], "p1"))
+    said = b'{"Time": "2020-01-01T00:00:00", "Switch1": "%s"}' % (b"ON" if is_on else b"OFF")
+    (located,) = _take(gate, "tele/hall/SENSOR", said)
+    assert located.observation.payload == expected
+
+
+def test_greetings_that_change_are_said_and_those_of_devices_that_are_gone_taken_back() -> None:
+    foreign = Foreign(greetings=[("a", b"1"), ("b", b"1"), ("c", b"1")])
+    assert foreign.greet([("a", b"1"), ("b", b"2"), ("d", b"1")]) == [("b", b"2"), ("c", b""), ("d", b"1")]
+    assert [topic for topic, _ in foreign.greetings] == ["a", "b", "d"]
+    assert foreign.greet(foreign.greetings) == []
+
+
+def test_a_message_on_which_a_dialect_fails_is_set_aside_and_the_next_one_counts() -> None:
+    class Broken(PlainJson):
+        def hear(self, topic: str, payload: bytes, *, is_retained: bool, now_ms: int) -> list[Heard]:
+            if payload == b"{}":
+                raise ZeroDivisionError("what nobody has thought of")
+            return super().hear(topic, payload, is_retained=is_retained, now_ms=now_ms)
+
+    gate = replace_gate(GATE, foreign=Foreign([Broken("json/hall")], "p1"))
+    round_ = Round()
+    for arrival in (Arrival("json/hall", b"{}", NOW_MS), _arrival(_batch(_observation()))):
+        round_.add(arrival, gate)
+    (letter,) = (decode(record.value or b"", DeadLetter) for record in round_.dead)
+    assert (letter.reason, letter.source) == (Reason.RULE_FAILED, "json/hall")
+    assert round_.observations == 1
+
+
 def test_what_another_make_had_retained_is_replayed() -> None:
     (located,) = _take(_foreign("zigbee2mqtt"), "zigbee2mqtt/kitchen smoke", b'{"smoke": true}', is_retained=True)
     assert located.observation.quality is Quality.REPLAYED
@@ -452,13 +505,25 @@ def _letter(source: str, payload: bytes) -> DeadLetter:
     return dead_letter(source, payload, MessageError(Reason.UNKNOWN_DEVICE, "x"), now_ms=NOW_MS)
 
 
-def test_a_dead_letter_is_said_again_as_it_came_and_one_that_is_cut_is_not() -> None:
+def test_a_dead_letter_is_said_again_and_one_that_is_cut_or_of_another_make_is_not() -> None:
     topic = topics.obs("t", "cam-01")
-    sealed = KEYS.seal(topic, encode(_batch(_observation())), kid="cam-01")
     long = b"x" * (HEAD_BYTES + 1)
-    letters = [_letter(topic, sealed), _letter(topic, long), _letter("zigbee2mqtt/a b", b"{}")]
+    letters = [_letter(topic, b"{}\n{}"), _letter(topic, long), _letter("zigbee2mqtt/a b", b'{"smoke": true}')]
     said = list(again(letters, "t", KEYS, now_ms=NOW_MS))
-    assert [(one.topic, one.payload) for one in said] == [(topic, sealed), (topic, None), ("zigbee2mqtt/a b", b"{}")]
+    assert [(one.topic, one.payload) for one in said] == [(topic, b"{}\n{}"), (topic, None), ("zigbee2mqtt/a b", None)]
+
+
+@pytest.mark.parametrize("boot_id", ["boot-1", "boot-0"])
+def test_what_is_said_again_is_as_old_as_it_is_and_late(boot_id: str) -> None:
+    topic, later_ms = topics.obs("t", "cam-01"), NOW_MS + 3 * 3_600_000
+    seen = _observation(boot_id=boot_id)
+    letter = _letter(topic, KEYS.seal(topic, encode(_batch(seen)), kid="cam-01"))
+    (one,) = again([letter], "t", KEYS, now_ms=later_ms)
+    assert one.payload is not None
+    (located,) = _each(take(Arrival(one.topic, one.payload, later_ms), GATE))  # type: ignore[arg-type]
+    assert located.observation == replace(seen, quality=Quality.LATE)
+    assert located.event_ms == seen.observed_at_ms
+    assert rules().is_old(located)
 
 
 def test_an_observation_on_which_a_rule_failed_is_sealed_anew_and_keeps_its_name_and_time() -> None:
@@ -467,5 +532,5 @@ def test_an_observation_on_which_a_rule_failed_is_sealed_anew_and_keeps_its_name
     (one,) = again([letter], "t", KEYS, now_ms=NOW_MS + 60_000)
     assert one.payload is not None
     (located,) = _each(take(Arrival(one.topic, one.payload, NOW_MS + 60_000), GATE))  # type: ignore[arg-type]
-    assert located.observation == seen
+    assert located.observation == replace(seen, quality=Quality.LATE)
     assert located.event_ms == seen.observed_at_ms
