@@ -253,7 +253,8 @@ class Turn:
         if seen.quality in _NEVER_ALARM or isinstance(seen.payload, SelfTest):
             return Outcome.NEVER_ALARMS, None
         if isinstance(seen.payload, Fault):
-            self.row.faults[seen.device_id] = seen.payload.fault
+            if self.row.faults.get(seen.device_id) not in supervision.LASTING:
+                self.row.faults[seen.device_id] = seen.payload.fault
             return Outcome.RECORDED, None
         if isinstance(seen.payload, Dropped):
             self.row.drop(seen.device_id, seen.outbox_id, seen.payload)

@@ -92,6 +92,12 @@ def test_a_fault_that_a_device_cannot_take_back_by_going_on_lasts(log: Log, faul
     assert [one.kind for one in signals] == ([] if lasts else [CLEARED])
 
 
+def test_a_passing_fault_does_not_take_a_lasting_one_along(log: Log) -> None:
+    for fault in ("tamper", "offline"):
+        log.put(b.batch(log.seen("smoke-1", Fault(fault=fault), T0)))
+    assert log.put(b.batch(log.seen("smoke-1", b.reading(0.0), T0 + 1_000))) == []
+
+
 @pytest.mark.parametrize(
     ("kind", "power", "alone", "limit_s"),
     [
