@@ -166,7 +166,7 @@ class Person(Record, frozen=True, kw_only=True):
         display_name: as officers read it.
         name_en: the same in Latin letters.
         language: of alerts to this person.
-        max_open: open cases from which on others go first.
+        max_open: with more open cases than these he goes last.
         first_day: serves from this day on; None: since ever.
         last_day: and to the end of this one; None: without end.
     """

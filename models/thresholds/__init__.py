@@ -131,7 +131,7 @@ class Thresholds(Content, frozen=True, kw_only=True):
         time_zone: IANA name, in which hours and days of `overrides` are meant.
         calendar: which days are worked.
         bounds: by label or property: set by whoever stands above, not crossed by anything in this file.
-        overrides: other values for some devices, zones, hours or days; of those that match, the last wins.
+        overrides: other values for some devices, zones, kinds of cell, hours or days; the last that matches wins.
     """
 
     labels: dict[str, LabelRule] = msgspec.field(default_factory=dict)
@@ -266,8 +266,14 @@ def place_problems(thresholds: Thresholds, places: Places, *, file: Path) -> Ite
                 if one not in known:
                     what = f"no {kind.removesuffix('s')} {one!r} in places.geojson"
                     yield Problem(file, f"overrides[{index}].{kind}", what, "correct the id")
-        for zone in override.zones:
+        for zone in override.zones or _zones_of(override, places):
             watching = len(places.devices_by_zone.get(zone, ()))
             if (override.confirm_devices or 0) > max(watching, 2):
                 what = f"{override.confirm_devices} devices must agree, and {zone!r} has {watching}"
                 yield Problem(file, f"overrides[{index}].confirm_devices", what, "ask for fewer, or mount more")
+
+
+def _zones_of(override: Override, places: Places) -> list[str]:
+    """Give the zones in cells of the kinds that an override names."""
+    kind_of = {cell.code: cell.kind for cell in places.cells}
+    return [zone.id for zone in places.zones if kind_of.get(zone.cell) in override.kinds]

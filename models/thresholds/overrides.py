@@ -1,4 +1,4 @@
-"""Other scores for some devices, zones, hours or days; and the bounds that whoever stands above has set.
+"""Other scores for some devices, zones, kinds of cell, hours or days; and the bounds that whoever stands above has set.
 
 Of the overrides that match an observation the last in the file wins, as a whole: one rule, to be read from the bottom.
 """
@@ -14,6 +14,7 @@ from msgspec import Meta
 from models.calendar import Calendar, Day
 from models.content import Record, Text
 from models.messages import Id
+from models.places import CellKind
 
 Hits = Annotated[int, Meta(ge=1, le=10_000)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
@@ -42,6 +43,7 @@ class Override(Record, frozen=True, kw_only=True):
         labels: labels of detectors or properties of sensors.
         devices: ids; empty: all.
         zones: ids; empty: all.
+        kinds: of the cell that the zone names, such as ``heritage``; empty: all.
         days: weekdays, or `workday` and `holiday` by the calendar; empty: all.
         start: local time of day from which, to
         end: before which; an end that is not after its start lies on the next day, which is judged by the day it began.
@@ -53,6 +55,7 @@ class Override(Record, frozen=True, kw_only=True):
     labels: Annotated[tuple[str, ...], Meta(min_length=1)]
     devices: tuple[Id, ...] = ()
     zones: tuple[Id, ...] = ()
+    kinds: tuple[CellKind, ...] = ()
     days: tuple[Day, ...] = ()
     start: dt.time | None = None
     end: dt.time | None = None
@@ -69,12 +72,13 @@ class Override(Record, frozen=True, kw_only=True):
         """Whether it applies at some times only."""
         return any((self.days, self.start, self.end, self.first, self.last))
 
-    def is_for(self, label: str, device_id: str, zone: str) -> bool:
-        """Whether it speaks of this label at this device."""
+    def is_for(self, label: str, device_id: str, zone: str, kind: CellKind | None = None) -> bool:
+        """Whether it speaks of this label at this device, in a cell of this kind."""
         return (
             label in self.labels
             and (not self.devices or device_id in self.devices)
             and (not self.zones or zone in self.zones)
+            and (not self.kinds or kind in self.kinds)
         )
 
     def is_on(self, local: dt.datetime, calendar: Calendar) -> bool:

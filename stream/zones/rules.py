@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from models.catalogue import Catalogue
 from models.catalogue import Signal as Meaning
 from models.messages import ButtonPress, Detection, Priority, Quality, Reading, Report
-from models.places import Places
+from models.places import CellKind, Places
 from models.thresholds import LabelRule, Override, PropertyRule, Thresholds, Values
 from models.topics import ALERTS
 from stream.records import Located, TimeSource
@@ -209,9 +209,14 @@ class Rules:
             found = self._narrower[key] = tuple(
                 (override, self._under(base, override))
                 for override in reversed(self.thresholds.overrides)
-                if override.is_for(*key)
+                if override.is_for(*key, self._kind_of(zone))
             )
         return found
+
+    def _kind_of(self, zone_id: str) -> CellKind | None:
+        zone = self.places.zone_by_id.get(zone_id)
+        cell = self.places.cell_by_code.get(zone.cell) if zone else None
+        return cell.kind if cell else None
 
     def _under(self, base: _Limits, override: Override) -> _Limits:
         values = Values(base.hint, base.alarm, base.min_hits, base.window_ms / 1000, base.confirm_devices)

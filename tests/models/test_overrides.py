@@ -9,6 +9,7 @@ import pytest
 from models import thresholds
 from models.calendar import Calendar, Day
 from models.errors import ConfigError
+from models.places import CellKind
 from models.thresholds import Override, Supervision, Thresholds
 from models.thresholds.overrides import Bound, Values
 
@@ -58,6 +59,13 @@ def test_a_night_of_a_workday_ends_in_the_morning_after(when: str, applies: bool
 def test_a_season_is_whole_days(when: str, applies: bool) -> None:
     season = Override(name="s", labels=("fire",), first=dt.date(2026, 2, 15), last=dt.date(2026, 2, 22))
     assert season.is_on(local(when), Calendar()) is applies
+
+
+def test_an_override_for_a_kind_of_cell_speaks_of_no_other() -> None:
+    old = Override(name="old quarter", labels=("fire",), kinds=(CellKind.HERITAGE,), hint=0.2)
+    assert old.is_for("fire", "any", "where", CellKind.HERITAGE)
+    assert not old.is_for("fire", "any", "where", CellKind.MARKET)
+    assert not old.is_for("fire", "any", "nowhere")
 
 
 def test_an_override_without_scope_or_time_applies_always() -> None:

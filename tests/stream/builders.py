@@ -53,7 +53,8 @@ def box(x1: float, y1: float, x2: float, y2: float) -> Polygon:
 
 
 def cell(code: str, polygon: Polygon, **fields: Any) -> Cell:
-    return Cell(code=code, kind=CellKind.MIXED, parent="area", polygons=Polygons.of([polygon]), **(NAMES | fields))
+    defaults: dict[str, Any] = NAMES | {"kind": CellKind.MIXED}
+    return Cell(code=code, parent="area", polygons=Polygons.of([polygon]), **(defaults | fields))
 
 
 def node(code: str, polygon: Polygon, **fields: Any) -> Node:

@@ -9,7 +9,7 @@ import pytest
 
 from models.errors import ConfigError
 from models.messages import Fault, Quality, Response, Stage
-from models.places import DeviceKind
+from models.places import CellKind, DeviceKind
 from models.thresholds import DEFAULT, Override, Staged, Supervision, load, place_problems
 from stream.records import SignalKind, SignalRecord
 from stream.zones.reducer import ZoneRow, next_deadline_ms
@@ -84,6 +84,23 @@ def test_where_one_is_enough_a_camera_at_alarm_level_needs_no_other() -> None:
     assert log.see("cam-1", 0.6, 0.6, 0.6)[0].stage is Stage.PRE_ALARM
     (escalated,) = log.see("cam-1", 0.9, at_ms=T0 + 3000)
     assert (escalated.stage, escalated.reasons) == (Stage.ALARM, ("SINGLE_OK",))
+
+
+def test_a_heritage_cell_has_a_stricter_profile_by_its_kind() -> None:
+    places = b.places(
+        cells=(b.cell("c1", b.box(0, 0, 100, 100)), b.cell("c2", b.box(100, 0, 200, 100), kind=CellKind.HERITAGE))
+    )
+    strict = Override(name="wood", labels=("fire",), kinds=(CellKind.HERITAGE,), hint=0.2, min_hits=1)
+    log = Log(b.rules(places=places, thresholds=b.thresholds(overrides=(strict,))))
+    assert log.see("cam-1", 0.3) == []
+    (raised,) = log.put(b.batch(log.seen("cam-9", b.detection(0.3), T0, zone="z2")))
+    assert (raised.kind, raised.zone) == (RAISED, "z2")
+
+
+def test_the_check_names_a_zone_of_a_kind_too_whose_devices_are_fewer() -> None:
+    override = Override(name="three", labels=("fire",), kinds=(CellKind.MIXED,), confirm_devices=3)
+    found = list(place_problems(b.thresholds(overrides=(override,)), b.places(), file=DEFAULT))
+    assert [one.what for one in found] == ["3 devices must agree, and 'z2' has 1"]
 
 
 def test_the_check_names_a_zone_that_has_fewer_devices_than_must_agree() -> None:
