@@ -218,6 +218,21 @@ def test_a_slow_rise_does_not_count(log: Log) -> None:
     assert rise(log, (0, 20.0), (20, 21.0), (40, 22.0)) == []
 
 
+@pytest.mark.parametrize(("risen", "is_raised"), [(8.3, True), (8.29, False)])
+def test_the_limit_is_8_3_degrees_a_minute(log: Log, risen: float, is_raised: bool) -> None:
+    assert bool(rise(log, (0, 20.0), (30, 20.0 + risen / 2), (60, 20.0 + risen))) == is_raised
+
+
+def test_samples_of_a_few_seconds_do_not_tell_a_rise(log: Log) -> None:
+    assert rise(log, (0, 20.0), (14, 25.0), (29, 30.0)) == []
+    assert len(rise(log, (30, 30.0))) == 1
+
+
+def test_a_rise_is_not_told_from_samples_of_minutes_ago(log: Log) -> None:
+    assert rise(log, (0, 20.0), (300, 40.0), (600, 50.0)) == []
+    assert rise(log, (620, 50.0), (640, 50.0)) == []
+
+
 def test_two_samples_are_too_few_to_tell_a_rise(log: Log) -> None:
     assert rise(log, (0, 20.0), (60, 40.0)) == []
 
