@@ -7,13 +7,14 @@ from typing import Self
 
 from alerts.entries import Intent
 from alerts.escalation import Limits, limits_of
-from alerts.words import LABELS, Words, headline
+from alerts.words import LABELS, headline
 from models import catalogue, people, places
 from models.catalogue import Catalogue
 from models.config import Config
 from models.messages import Incident, Priority
 from models.people import People
 from models.places import Places
+from models.words import Words
 
 
 class Names:

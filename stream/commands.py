@@ -31,7 +31,8 @@ def _register_questions(commands: Subparsers[argparse.ArgumentParser]) -> None:
     route.add_argument("lat", type=float, nargs="?", metavar="LAT", help="latitude in degrees")
     route.add_argument("category", nargs="?", metavar="CATEGORY", help="a key of catalogue.toml, such as fire.manual")
     route.add_argument("--all", type=Path, metavar="FILE", help="answer a table of questions, such as cases.toml")
-    route.add_argument("--config", type=Path, required=True, metavar="FOLDER", help="config folder")
+    this = "config folder (default: this one)"
+    route.add_argument("--config", type=Path, default=Path(), metavar="FOLDER", help=this)
     route.add_argument("--at", metavar="TIME", help="such as 2026-11-22T08:00, local to the roster; default: now")
     route.add_argument("--radius", type=float, default=15.0, metavar="M", help="how vague the position is (default 15)")
     route.add_argument("--json", action="store_true", help="print one JSON object")
@@ -122,7 +123,8 @@ def _route(args: argparse.Namespace) -> int:
     from models.check import check
     from models.clock import now_ms
     from models.errors import ConfigError, Problem
-    from stream.route import Asked, all_lines, all_to_json, lines, moment, route, route_all, to_json
+    from stream.route import Asked, all_lines, all_to_json, moment, route, route_all, to_json
+    from stream.route_text import legend, lines
     from stream.world import World
 
     if (args.all is None) == (args.category is None):
@@ -142,7 +144,10 @@ def _route(args: argparse.Namespace) -> int:
         return 0
     at_ms = moment(args.at, world, now_ms=now_ms())
     answer = route(Asked(args.lon, args.lat, args.category, at_ms, args.radius), world)
-    print(to_json(answer, world) if args.json else "\n".join(lines(answer, world)))
+    if args.json:
+        print(to_json(answer, world))
+        return 0
+    print("\n".join([*lines(answer, args.category, at_ms, world), *legend([answer], world)]))
     return 0
 
 

@@ -16,9 +16,10 @@ from models import cases
 from models.cases import Case
 from models.errors import ConfigError, Problem
 from models.geo import point_e7
-from models.messages import Candidate, OrderStep, Stage
+from models.messages import Stage
 from stream.rank import Match, Question, match
-from stream.settle import MAY_SETTLE, with_settlers
+from stream.route_text import legend, lines
+from stream.settle import with_settlers
 from stream.world import World
 
 MAX_RADIUS_M = 100_000
@@ -111,8 +112,9 @@ def all_to_json(answers: list[tuple[Case, Match]], world: World) -> str:
 def all_lines(answers: list[tuple[Case, Match]], world: World) -> Iterator[str]:
     """Yield the answers of a table as a person reads them."""
     for case, found in answers:
-        yield f"== {case.id}  {case.name} {case.name_en}  {case.category}  {case.at:%Y-%m-%d %H:%M}"
-        yield from lines(found, world)
+        yield f"== {case.id}  {case.name} {case.name_en}"
+        yield from lines(found, case.category, _local_ms(case.at, world), world)
+    yield from legend([found for _, found in answers], world)
 
 
 def _plain(found: Match, world: World) -> dict[str, Any]:
@@ -122,33 +124,3 @@ def _plain(found: Match, world: World) -> dict[str, Any]:
 def _local_ms(at: dt.datetime, world: World) -> int:
     aware = at if at.tzinfo else at.replace(tzinfo=ZoneInfo(world.people.time_zone))
     return int(aware.timestamp() * 1000)
-
-
-def lines(found: Match, world: World) -> Iterator[str]:
-    """Yield `found` as a person reads it, in Chinese and English names."""
-    zone = ZoneInfo(world.people.time_zone)
-    yield f"lead: {found.lead_unit}, {found.lead_post}   areas: " + " ".join(f"{k}={v}" for k, v in found.areas.items())
-    yield f"why: {' '.join(found.reasons) or '-'}   basis: {found.basis or '-'}"
-    settlers = dict.fromkeys(one.post for step in found.steps for one in step.candidates if MAY_SETTLE in one.reasons)
-    yield f"may settle it on the spot: {' '.join(settlers) or '-'}"
-    for step in found.steps:
-        yield f"{_step(step)}  {' '.join(step.reasons)}".rstrip()
-        for candidate in step.candidates:
-            yield f"    {_person(candidate, world, zone)}"
-    for candidate in found.co_tellings:
-        yield f"told beside: {_person(candidate, world, zone)}"
-
-
-def _step(step: OrderStep) -> str:
-    name = "seat" if step.seat else f"step {step.step}"
-    how = "all at once" if step.at_once else "one after the other"
-    return f"{name}  +{step.offset_ms / 1000:g} s  {step.mode}, {how}"
-
-
-def _person(candidate: Candidate, world: World, zone: ZoneInfo) -> str:
-    person = world.people.person_by_id[candidate.person]
-    until = dt.datetime.fromtimestamp(candidate.duty_until_ms / 1000, zone)
-    name = f"{person.display_name} {person.name_en}"
-    return (
-        f"{candidate.post}  {name} ({candidate.person}), on duty until {until:%a %H:%M}  {' '.join(candidate.reasons)}"
-    )

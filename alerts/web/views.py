@@ -9,8 +9,8 @@ from alerts.casebook import Case, Casebook, Telling
 from alerts.dispatcher import Health
 from alerts.escalation import Plan
 from alerts.names import Names
-from alerts.words import REASONS, Words
 from models.messages import DecisionKind, Priority, Response, Stage, Timeline
+from models.words import REASONS, Words
 
 
 class View(Struct, frozen=True, kw_only=True):

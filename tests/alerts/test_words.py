@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from alerts.escalation import Why
 from alerts.rematch import Reason
-from alerts.words import REASONS, Words
+from models.words import REASONS, Words
 from stream.layout import Reason as MatchReason
 from tests.alerts.town import city_names
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from models.calendar import Weekday
 from models.city import generate, write
 from models.cli import main
 from models.geo import to_degrees
+from models.people.duty import WeeklyShift
+from stream.route import Asked, route
+from stream.route_text import lines
+from tests.stream import builders as b
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +47,39 @@ def test_the_answer_names_the_grid_officer_of_the_cell_first(city: Path, capsys:
 def test_people_read_names_steps_and_reasons(city: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ask(city, "fire.smoke.confirmed") == 0
     text = capsys.readouterr().out
-    for word in ("lead: ", "step 0  +0 s", "seat  +0 s", "on duty until", "INSIDE_CELL"):
+    for word in (
+        "fire.smoke.confirmed 烟雾（已确认） Smoke (confirmed)  P1  Mon 2026-11-23 10:00 Asia/Shanghai",
+        "lead: emergency 样例街道应急办 Sample Emergency Office; grid-500199001001",
+        "step 0 网格员与楼长、店长 Grid officer, building and shop chiefs  +0 s  alert, all at once",
+        "seat 指挥席 Command seat  +0 s",
+        "step 2 路长 Road chief  +1 min",
+        "on duty until Mon 11-23 ",
+        "  INSIDE_CELL\n",
+        "\nINSIDE_CELL: 本网格 inside their cell\n",
+        "\ndecided by: places ",
+    ):
         assert word in text
+
+
+def test_partners_who_are_told_have_their_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(generate(30, template="haidian"), tmp_path)
+    monkeypatch.chdir(tmp_path)  # the folder that one stands in is the one that is asked about
+    assert main(["route", "--all", "cases.toml"]) == 0
+    text = capsys.readouterr().out
+    assert "told beside (informed): bodies-500199001001 样例一社区驻区单位 Sample Community 1 Resident Inst" in text
+    assert text.count("\ndecided by: ") == 1
+
+
+def test_who_is_called_from_bed_is_said_to_be_off_duty() -> None:
+    by_day = WeeklyShift(post="office", person="p-office", days=tuple(Weekday), start=dt.time(8), end=dt.time(18))
+    people = b.people()
+    others = tuple(shift for shift in people.weekly_shifts if shift.post != "office")
+    world = b.world(people=replace(people, weekly_shifts=(*others, by_day)))
+    found = route(Asked(123.5, 29.5, "fire.manual", b.T0), world)  # at sea, before dawn
+    told = list(lines(found, "fire.manual", b.T0, world))
+    assert "    office 名 Name: 名 Name (p-office), off duty  LAST_RESORT OFF_DUTY" in told
 
 
 def test_a_table_of_cases_is_answered_case_by_case(city: Path, capsys: pytest.CaptureFixture[str]) -> None:

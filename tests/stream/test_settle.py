@@ -8,7 +8,8 @@ from models.geo import to_degrees
 from models.messages import Incident, Position, Priority, Stage
 from models.people import Authority, May, Role
 from stream.desk.orders import Moment, matched_order
-from stream.route import Asked, lines, route
+from stream.route import Asked, route
+from stream.route_text import lines
 from stream.settle import MAY_SETTLE
 from tests.stream import builders as b
 
@@ -25,7 +26,7 @@ def test_whom_both_catalogue_and_authority_name_may_settle_it() -> None:
     found = route(asked("order.vendor"), world)
     named = {one.post for step in found.steps for one in step.candidates if MAY_SETTLE in one.reasons}
     assert named == {"grid-1"}  # the lane's chief is named by the catalogue and may but assist
-    assert "may settle it on the spot: grid-1" in list(lines(found, world))
+    assert "may settle it on the spot: grid-1" in list(lines(found, "order.vendor", b.T0, world))
 
 
 def test_without_either_nobody_may() -> None:
@@ -33,7 +34,7 @@ def test_without_either_nobody_may() -> None:
     only_catalogue = b.world()
     only_authority = b.world(people=b.people(authority=(replace(SETTLES[0], category="*"), *b.AUTHORITY)))
     for world, category in ((only_catalogue, "order.vendor"), (only_authority, "fire.smoke.single")):
-        assert "may settle it on the spot: -" in list(lines(route(asked(category), world), world))
+        assert "may settle it on the spot: -" in list(lines(route(asked(category), world), category, b.T0, world))
 
 
 def test_the_order_says_it_too() -> None:
