@@ -15,7 +15,7 @@ import tomllib
 import types
 import typing
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -212,6 +212,7 @@ def covers(pattern: str, key: str) -> bool:
     return key == pattern
 
 
+@lru_cache(maxsize=1024)
 def breadth(key: str) -> tuple[str, ...]:
     """Give the patterns that stand for a category, the narrowest first."""
     parts = key.split(".")

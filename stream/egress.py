@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import logging
 import random
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import faust
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
 from msgspec.structs import replace
 
 from models import clock, topics
-from models.messages import Ack, DispatchOrder, encode
+from models.messages import Ack, DispatchOrder, Incident, Timeline, encode
 from models.seal import Keyring
 from models.seqset import Range
 from stream.ingest.dead import dead_letter, rule_failed
 from stream.log.append import Appender, new
-from stream.records import OrderRecord, decode_order
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +36,6 @@ class _Order:
     topic: str
     payload: bytes
     done: Callable[[], object]
-    due_ms: int
     wait_ms: int = FIRST_RESEND_MS
     is_stored: bool = False
 
@@ -47,32 +48,38 @@ class Window:
 
     def __init__(self) -> None:
         self._orders: dict[int, _Order] = {}  # in the order of seq
+        self._due: list[tuple[int, int]] = []  # a heap of (due, seq); those that are stored are passed over
 
     def __len__(self) -> int:
         return len(self._orders)
 
     def add(self, seq: int, topic: str, payload: bytes, done: Callable[[], object], *, now_ms: int) -> None:
         """Put an order in; it is due at once."""
-        self._orders[seq] = _Order(topic, payload, done, now_ms)
+        self._orders[seq] = _Order(topic, payload, done)
+        heapq.heappush(self._due, (now_ms, seq))
 
     def due(self, now_ms: int) -> list[tuple[str, bytes]]:
         """Return (topic, payload) of what is to be sent now, and put off the next try of it, longer each time."""
         sent = []
-        for order in self._orders.values():
-            if not order.is_stored and order.due_ms <= now_ms:
-                sent.append((order.topic, order.payload))
-                order.due_ms = now_ms + round(random.uniform(0.5, 1.0) * order.wait_ms)
-                order.wait_ms = min(order.wait_ms * 2, LAST_RESEND_MS)
+        while (due_ms := self.next_due_ms()) is not None and due_ms <= now_ms:
+            seq = self._due[0][1]
+            order = self._orders[seq]
+            sent.append((order.topic, order.payload))
+            heapq.heapreplace(self._due, (now_ms + round(random.uniform(0.5, 1.0) * order.wait_ms), seq))
+            order.wait_ms = min(order.wait_ms * 2, LAST_RESEND_MS)
         return sent
 
     def next_due_ms(self) -> int | None:
         """Return when something will be due, if anything is in flight."""
-        return min((order.due_ms for order in self._orders.values() if not order.is_stored), default=None)
+        while self._due and ((order := self._orders.get(self._due[0][1])) is None or order.is_stored):
+            heapq.heappop(self._due)
+        return self._due[0][0] if self._due else None
 
     def hurry(self) -> None:
         """Make everything due: the connection is new, and what was sent before it may be lost."""
         for order in self._orders.values():
-            order.due_ms, order.wait_ms = 0, FIRST_RESEND_MS
+            order.wait_ms = FIRST_RESEND_MS
+        self._due = [(0, seq) for seq in self._orders]
 
     def stored(self, ranges: Iterable[Range]) -> None:
         """Take the orders of `ranges` out, as far as nothing before them is still in flight."""
@@ -80,9 +87,7 @@ class Window:
             for seq, order in self._orders.items():
                 if first <= seq <= last:
                     order.is_stored = True
-        for seq in list(self._orders):
-            if not self._orders[seq].is_stored:
-                break
+        while self._orders and self._orders[seq := next(iter(self._orders))].is_stored:
             self._orders.pop(seq).done()
 
 
@@ -122,7 +127,7 @@ class Egress:
                     await self._changed.wait_for(lambda: len(self._window) < IN_FLIGHT)
             seq = event.message.offset + 1
             try:
-                topic, payload = self._sealed(decode_order(event.value), seq)
+                topic, payload = self._sealed(event.value, seq)
             except Exception as exc:  # whatever is wrong with it: this order is set aside, the next ones go out
                 log.exception("orders/%s cannot be sent", seq - 1)
                 await self._set_aside(event.value, seq - 1, exc)
@@ -137,12 +142,12 @@ class Egress:
         letter = dead_letter(f"orders/0/{offset}", value or b"", rule_failed(exc), now_ms=now_ms)
         await self._appender.store([new("dead", 0, encode(letter), now_ms)])
 
-    def _sealed(self, record: OrderRecord, seq: int) -> tuple[str, bytes]:
-        order = stamped(record, outbox_id=self._log_id, seq=seq, now_ms=clock.now_ms())
-        if (captured_ms := order.incident.timeline.captured_ms) is not None:
-            self._latencies_ms.append(max(0, order.ordered_at_ms - captured_ms))
-        topic = topics.order(self._tenant, order.incident.incident_id)
-        return topic, self._keys.seal(topic, encode(order), kid=topics.STREAM)
+    def _sealed(self, value: bytes, seq: int) -> tuple[str, bytes]:
+        order = stamped(value, outbox_id=self._log_id, seq=seq, now_ms=clock.now_ms())
+        if order.captured_ms is not None:
+            self._latencies_ms.append(max(0, order.ordered_at_ms - order.captured_ms))
+        topic = topics.order(self._tenant, order.incident_id)
+        return topic, self._keys.seal(topic, order.line, kid=topics.STREAM)
 
     def _send_due(self) -> None:
         for topic, payload in self._window.due(clock.mono_ms()):
@@ -182,14 +187,42 @@ class Egress:
                 self._send_due()
 
 
-def stamped(record: OrderRecord, *, outbox_id: str, seq: int, now_ms: int) -> DispatchOrder:
-    """Return the order of `record` as it goes out: named by its place in the log, with the times of its last stages."""
-    incident = record.order.incident
-    timeline = replace(incident.timeline, matched_ms=record.at_ms, ordered_ms=now_ms)
-    return replace(
-        record.order,
-        outbox_id=outbox_id,
-        seq=seq,
-        ordered_at_ms=now_ms,
-        incident=replace(incident, timeline=timeline),
-    )
+def _looked_at(kind: type[msgspec.Struct], **fields: Any) -> Any:  # noqa: ANN401  # a type that is made here
+    """Return `kind` with only these fields decoded: the others go through as they stand in the log."""
+    names = ((name, fields.get(name, Raw | UnsetType)) for name in kind.__struct_fields__)
+    shown = [(name, of, UNSET) for name, of in names]
+    return msgspec.defstruct(kind.__name__, shown, kw_only=True, omit_defaults=True, gc=False)
+
+
+_Incident: Final = _looked_at(Incident, incident_id=str, timeline=Timeline | UnsetType)
+_Dispatch: Final = _looked_at(DispatchOrder, outbox_id=str, seq=int, incident=_Incident, ordered_at_ms=int)
+_Record: Final = msgspec.defstruct(
+    "OrderRecord", [("at_ms", int), ("order", _Dispatch)], tag_field="record", tag="order"
+)
+_decode: Final[Callable[[bytes], Any]] = msgspec.json.Decoder(_Record).decode
+
+
+class Stamped(NamedTuple):
+    """An order as it goes out.
+
+    Attributes:
+        captured_ms: when the device saw it, where that is known.
+    """
+
+    incident_id: str
+    line: bytes
+    ordered_at_ms: int
+    captured_ms: int | None
+
+
+def stamped(value: bytes, *, outbox_id: str, seq: int, now_ms: int) -> Stamped:
+    """Return the order of a record: named by its place in the log, with the times of its last stages.
+
+    Most of an order is its chain: it is not looked at here.
+    """
+    record = _decode(value)
+    order, incident = record.order, record.order.incident
+    timeline = Timeline() if incident.timeline is UNSET else incident.timeline
+    incident.timeline = replace(timeline, matched_ms=record.at_ms, ordered_ms=now_ms)
+    order.outbox_id, order.seq, order.ordered_at_ms = outbox_id, seq, now_ms
+    return Stamped(incident.incident_id, msgspec.json.encode(order), now_ms, timeline.captured_ms)

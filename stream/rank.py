@@ -7,28 +7,29 @@ candidates of an order.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
 from models.catalogue import Category
 from models.geo import PointE7
 from models.messages import Candidate, Load, OrderStep, Priority
+from models.people.columns import PeopleColumns
 from models.people.loads import open_cases
 from stream import layout
 from stream.days import PRIORITIES
-from stream.kernels import NONE, Indices, Ints
-from stream.layout import CO_TELLING, Reason
+from stream.kernels import NONE, Ints
+from stream.layout import CO_TELLING, Cases, Reason
 from stream.locate import millimetres
-from stream.matcher import NO_LOADS, NO_REPORTERS, Answers, cases_of
+from stream.matcher import NO_LOADS, Answers
 
 if TYPE_CHECKING:
     from stream.world import World
 
-__all__ = ["Match", "Question", "Reason", "match"]
+__all__ = ["Match", "Question", "Reason", "match", "match_many"]
 
 MODES: Final[tuple[Literal["alert", "digest", "list"], ...]] = ("alert", "digest", "list")
 
@@ -75,21 +76,40 @@ class Match:
 
 def match(question: Question, world: World) -> Match:
     """Find owners and chain for a question, from the roster in force."""
-    answers = _asked(question, world)
-    steps, co_tellings = _steps(answers, question, world)
+    return match_many((question,), world)[0]
+
+
+def match_many(questions: Sequence[Question], world: World) -> list[Match]:
+    """Find owners and chain for each of `questions`, which are asked at one time and know the same loads."""
+    if not questions:
+        return []
+    answers = _asked(questions, world)
     areas = _areas(answers, world)
-    reasons = _names(int(answers.chains.heads[0, layout.REASONS]))
+    chains = _chains(answers, questions, world)
+    heads = answers.chains.heads[: len(questions), (layout.LEAD, layout.REASONS)].tolist()
+    return [
+        _match(question, there, chain, lead, _names(why), world)
+        for question, there, chain, (lead, why) in zip(questions, areas, chains, heads, strict=True)
+    ]
+
+
+def _match(
+    question: Question, areas: dict[str, str], chain: _Chain, lead: int, reasons: tuple[str, ...], world: World
+) -> Match:
+    steps, co_tellings = chain
     if question.is_late:
         reasons = (*reasons, Reason.LATE.name)
         steps, co_tellings = tuple(step for step in steps if step.seat and step.candidates) or steps, ()
-    ordinary, basis = _ordinary_lead(question, areas, world)
+    above = world.areas_above({"cell": areas["cell"]} if "cell" in areas else {})
+    ordinary, basis = _ordinary_lead(question, above, world)
     lead_unit = (world.places.cell_by_code[areas["exclusive"]].lead_unit if "exclusive" in areas else None) or ordinary
-    partners = world.people.partners(world.areas_above(areas), question.category.key, question.priority, question.at_ms)
+    codes = (*areas.values(), *above)
+    partners = world.people.partners(codes, question.category.key, question.priority, question.at_ms)
     informed = [unit for unit in partners if unit not in {lead_unit, ordinary}]
     mandatory: tuple[tuple[str, Literal["mandatory", "informed"]], ...] = ((ordinary, "mandatory"),)
     return Match(
         lead_unit=lead_unit,
-        lead_post=_id(world.people.columns.post_ids, int(answers.chains.heads[0, layout.LEAD])),
+        lead_post=_id(world.people.columns.post_ids, lead),
         co_units=(*(mandatory if lead_unit != ordinary else ()), *((unit, "informed") for unit in informed)),
         steps=steps,
         co_tellings=co_tellings,
@@ -99,28 +119,36 @@ def match(question: Question, world: World) -> Match:
     )
 
 
-def _asked(question: Question, world: World) -> Answers:
-    lon, lat = (np.array([value], dtype=np.int64) for value in question.point)
-    cases = cases_of(
-        np.array([world.matcher.category_index[question.category.key]]),
-        np.array([PRIORITIES.index(question.priority)]),
-        np.array([question.at_ms]),
-        np.array([millimetres(question.radius_m)]),
-        since_ms=np.array([question.at_ms if question.since_ms is None else question.since_ms]),
-        reporters=_reporters(question, world),
-    )
+def _asked(questions: Sequence[Question], world: World) -> Answers:
+    rows = np.empty((len(questions), 9), dtype=np.int64)
+    reporters: list[int] = []
+    for row, question in zip(rows, questions, strict=True):
+        first = len(reporters)
+        reporters += _reporters(question, world)
+        row[:] = (
+            world.matcher.category_index[question.category.key],
+            PRIORITIES.index(question.priority),
+            question.at_ms,
+            question.at_ms if question.since_ms is None else question.since_ms,
+            millimetres(question.radius_m),
+            first,
+            len(reporters),
+            *question.point,
+        )
+    lon, lat = rows[:, 7:].T.copy()
+    cases = Cases(rows[:, :7].copy(), np.array(reporters, dtype=np.int32), NO_LOADS)
     answers = world.matcher.match(lon, lat, cases)
     known: set[int] = set()
     # Only loads of those who may be asked count. Who leads depends on them, and who is asked on who leads.
-    while question.loads and (new := _persons(answers) - known):
+    while questions[0].loads and (new := _persons(answers) - known):
         known |= new
-        cases = cases._replace(loads=_loads(question, sorted(known), world))
+        cases = cases._replace(loads=_loads(questions[0], sorted(known), world))
         answers = Answers(answers.owners, world.matcher.rank(answers.owners, cases))
     return answers
 
 
 def _persons(answers: Answers) -> set[int]:
-    steps_end = int(answers.chains.heads[0, layout.STEPS_END])
+    steps_end = int(answers.chains.heads[len(answers.owners.cell) - 1, layout.STEPS_END])
     end = int(answers.chains.steps[steps_end - 1, layout.CANDIDATES_END]) if steps_end else 0
     return set(answers.chains.candidates[:end, layout.PERSON].tolist())
 
@@ -136,79 +164,89 @@ def _loads(question: Question, persons: list[int], world: World) -> Ints:
     )
 
 
-def _reporters(question: Question, world: World) -> Indices:
+def _reporters(question: Question, world: World) -> list[int]:
     """Give the persons who reported, themselves or by the posts that they hold now."""
     if not question.reporters:
-        return NO_REPORTERS
+        return []
     people = world.people
     posts = [reporter for reporter in question.reporters if reporter in people.post_by_id]
     holders = {duty.person for post in posts for duty in people.duties(post, question.at_ms)}
     known = (question.reporters | holders) & people.person_by_id.keys()
-    return np.array(sorted(world.person_number[person] for person in known), dtype=np.int32)
+    return sorted(world.person_number[person] for person in known)
 
 
 # --- numbers into names ----------------------------------------------------------------------------------------------
 
 
-class _Told(NamedTuple):
-    step: OrderStep | None
-    candidates: tuple[Candidate, ...]
+_Chain = tuple[tuple[OrderStep, ...], tuple[Candidate, ...]]
+"""The steps, and who is told beside them."""
 
 
-def _steps(answers: Answers, question: Question, world: World) -> tuple[tuple[OrderStep, ...], tuple[Candidate, ...]]:
-    told = list(_rows(answers, question, world))
-    steps = tuple(one.step for one in told if one.step)
-    return steps, tuple(candidate for one in told if not one.step for candidate in one.candidates)
+def _chains(answers: Answers, questions: Sequence[Question], world: World) -> Iterator[_Chain]:
+    """Give the chain of each question. What several have in common, such as who stands above them, is made once."""
+    ends = answers.chains.heads[: len(questions), layout.STEPS_END].tolist()
+    rows = answers.chains.steps[: ends[-1]].tolist()
+    people = list(map(tuple, answers.chains.candidates[: rows[-1][layout.CANDIDATES_END] if rows else 0].tolist()))
+    catalogue, candidates_of = world.catalogue, functools.cache(functools.partial(_candidates, world.people.columns))
+    made: dict[tuple[object, ...], OrderStep] = {}
+    first = first_row = 0
+    for question, end_row in zip(questions, ends, strict=True):
+        steps: list[OrderStep] = []
+        co_tellings: tuple[Candidate, ...] = ()
+        for row, offset_ms, at_once, reasons, end in rows[first_row:end_row]:
+            asked = tuple(people[first:end])
+            first = end
+            if row == CO_TELLING:
+                co_tellings += candidates_of(asked)
+                continue
+            key = (row, offset_ms, at_once, reasons, question.priority, asked)
+            step = made.get(key)
+            if step is None:
+                is_last_resort = bool(reasons & layout.LAST_RESORT)
+                step = made[key] = OrderStep(
+                    step=catalogue.steps[row].step,
+                    offset_ms=offset_ms,
+                    mode="alert" if is_last_resort else catalogue.steps[row].rules[question.priority].mode,
+                    candidates=candidates_of(asked),
+                    at_once=bool(at_once),
+                    seat=catalogue.steps[row].seat,
+                    reasons=_names(reasons),
+                )
+            steps.append(step)
+        first_row = end_row
+        yield tuple(steps), co_tellings
 
 
-def _rows(answers: Answers, question: Question, world: World) -> Iterator[_Told]:
-    chains, catalogue, columns = answers.chains, world.catalogue, world.people.columns
-    steps = chains.steps[: int(chains.heads[0, layout.STEPS_END])].tolist()
-    people = chains.candidates[: steps[-1][layout.CANDIDATES_END] if steps else 0].tolist()
-    first = 0
-    for row, offset_ms, at_once, reasons, end in steps:
-        candidates = tuple(
-            Candidate(
-                post=columns.post_ids[own],
-                person=columns.person_ids[person],
-                duty_from_ms=from_ms,
-                duty_until_ms=until_ms,
-                reasons=_names(why),
-            )
-            for person, _, own, why, from_ms, until_ms in people[first:end]
+def _candidates(columns: PeopleColumns, asked: tuple[tuple[int, ...], ...]) -> tuple[Candidate, ...]:
+    return tuple(
+        Candidate(
+            post=columns.post_ids[own],
+            person=columns.person_ids[person],
+            duty_from_ms=from_ms,
+            duty_until_ms=until_ms,
+            reasons=_names(why),
         )
-        first = end
-        if row == CO_TELLING:
-            yield _Told(None, candidates)
-            continue
-        is_last_resort = bool(reasons & layout.LAST_RESORT)
-        step = OrderStep(
-            step=catalogue.steps[row].step,
-            offset_ms=offset_ms,
-            mode="alert" if is_last_resort else catalogue.steps[row].rules[question.priority].mode,
-            candidates=candidates,
-            at_once=bool(at_once),
-            seat=catalogue.steps[row].seat,
-            reasons=_names(reasons),
-        )
-        yield _Told(step, candidates)
-
-
-def _areas(answers: Answers, world: World) -> dict[str, str]:
-    owners, codes = answers.owners, world.locator.codes
-    found = (
-        (layer, getattr(codes, layer), int(getattr(owners, layer)[0]))
-        for layer in ("cell", "micro", "node", "line", "exclusive")
+        for person, _, own, why, from_ms, until_ms in asked
     )
-    return {layer: names[index] for layer, names, index in found if index != NONE}
 
 
-def _ordinary_lead(question: Question, areas: Mapping[str, str], world: World) -> tuple[str, str]:
+def _areas(answers: Answers, world: World) -> list[dict[str, str]]:
+    found = [
+        (layer, getattr(world.locator.codes, layer), getattr(answers.owners, layer).tolist())
+        for layer in ("cell", "micro", "node", "line", "exclusive")
+    ]
+    return [
+        {layer: names[numbers[n]] for layer, names, numbers in found if numbers[n] != NONE}
+        for n in range(len(answers.owners.cell))
+    ]
+
+
+def _ordinary_lead(question: Question, codes: tuple[str, ...], world: World) -> tuple[str, str]:
     """Give the unit that leads where no exclusive cell says otherwise, and its rule: by category and area."""
     key = question.category.key
     if key not in world.catalogue.category_by_key:
         return question.category.lead_unit, question.category.basis
-    unit, basis = world.catalogue.lead(key, world.areas_above({"cell": areas["cell"]} if "cell" in areas else {}))
+    unit, basis = world.catalogue.lead(key, codes)
     return unit, basis
 
 

@@ -4,9 +4,10 @@
 
     obs        ObservationRecord | HeartbeatRecord | ControlRecord | TickRecord | VerdictRecord | MoveRecord
                | ParcelRecord                                                      partition: the street of the zone
-    incidents  SignalRecord | DecisionRecord | LoadRecord | ControlRecord | TickRecord     one partition per tenant
+    incidents  SignalRecord | SignalsRecord | DecisionRecord | LoadRecord | ControlRecord | TickRecord
+                                                                                   one partition per tenant
     orders     OrderRecord                                                         one partition
-    history    HistoryRecord | OrderedRecord | HeartbeatRecord                     partition as in `obs`
+    history    HistoryRecord | OrderedRecord | OrderedRecords | HeartbeatRecord    partition as in `obs`
     dead       models.messages.DeadLetter
 
 `at_ms` is stamped once, by the shell that appends the record. The core never looks at a clock: its time is the highest
@@ -142,6 +143,12 @@ class ObservationRecord(Record, frozen=True, kw_only=True, tag="observations"):
     def located(self) -> list[Located]:
         """Return all of it one by one."""
         return [said.located(k) for said in self.parts() for k in range(len(said.observations))]
+
+
+class GatheredRecord(Record, frozen=True, kw_only=True, tag="observations"):
+    """An `ObservationRecord` whose parts are written already: in the log it is the same."""
+
+    said: tuple[msgspec.Raw, ...]
 
 
 class ControlRecord(Record, frozen=True, kw_only=True, tag="control"):
@@ -284,6 +291,12 @@ class SignalRecord(Record, frozen=True, kw_only=True, tag="signal"):
     moves: int = 0
 
 
+class SignalsRecord(Record, frozen=True, kw_only=True, tag="signals"):
+    """What the zones say of one record of `obs`, in the order of its origins: the desk hears one after the other."""
+
+    signals: tuple[SignalRecord, ...]
+
+
 class DecisionRecord(Record, frozen=True, kw_only=True, tag="decision"):
     """A person's decision, back from `alerts`."""
 
@@ -411,6 +424,12 @@ class OrderedRecord(Record, frozen=True, kw_only=True, tag="ordered"):
         return None if captured is None or matched is None else matched - captured
 
 
+class OrderedRecords(Record, frozen=True, kw_only=True, tag="all_ordered"):
+    """The orders that came of one record of `incidents`, for the history."""
+
+    orders: tuple[OrderedRecord, ...]
+
+
 class HeartbeatRecord(Record, frozen=True, kw_only=True, tag="heartbeat"):
     """What devices said of themselves, with the zones that they stand in."""
 
@@ -437,17 +456,25 @@ def ordered(order: DispatchOrder, origin: tuple[int, int], at_ms: int) -> Ordere
 
 HistoryLog = HistoryRecord | OrderedRecord | HeartbeatRecord
 ObsLog = ObservationRecord | ControlRecord | TickRecord | VerdictRecord | HeartbeatRecord | MoveRecord | ParcelRecord
-IncidentsLog = SignalRecord | DecisionRecord | LoadRecord | ControlRecord | TickRecord
+IncidentsLog = SignalRecord | SignalsRecord | DecisionRecord | LoadRecord | ControlRecord | TickRecord
 
 _encoder = msgspec.json.Encoder()
 encode = _encoder.encode
 decode_obs = msgspec.json.Decoder(ObsLog).decode
 decode_incidents = msgspec.json.Decoder(IncidentsLog).decode
 decode_order = msgspec.json.Decoder(OrderRecord).decode
-decode_history = msgspec.json.Decoder(HistoryLog).decode
+decode_history = msgspec.json.Decoder(HistoryLog | OrderedRecords).decode
 
 
 def history_items(value: bytes) -> tuple[HistoryItem, ...]:
     """Return the decisions in a record of `history`; none in one of another kind."""
     record = decode_history(value)
     return tuple(decided.item() for decided in record.decided()) if isinstance(record, HistoryRecord) else ()
+
+
+def signals_of(value: bytes) -> tuple[SignalRecord, ...]:
+    """Return the signals in a record of `incidents`; none in one of another kind."""
+    record = decode_incidents(value)
+    if isinstance(record, SignalsRecord):
+        return record.signals
+    return (record,) if isinstance(record, SignalRecord) else ()

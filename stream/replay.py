@@ -20,7 +20,7 @@ from stream.desk.machine import DeskMachine, desk_revision
 from stream.log.engine import CONTROL_TOPIC, changelog
 from stream.log.file import NewRecord
 from stream.recorded import Recorded
-from stream.records import OrderRecord, Origin, SignalRecord, decode_incidents, decode_order
+from stream.records import OrderRecord, Origin, SignalRecord, decode_order, signals_of
 from stream.zones.machine import ZoneMachine, revision
 
 K = TypeVar("K")
@@ -71,9 +71,9 @@ def replay(where: Path | str) -> Replayed:
     try:
         stored = {record.key: record.value for record in recorded.records(CONTROL_TOPIC)}
         contents = Contents(lambda version: stored.get(msgspec.json.encode(version)))
-        heard = [decode_incidents(record.value or b"") for record in recorded.records("incidents")]
+        heard = [signal for record in recorded.records("incidents") for signal in signals_of(record.value or b"")]
         signals = _Compared(_signals(recorded, contents))
-        signals_differ = signals.differing(_by_origin(one) for one in heard if isinstance(one, SignalRecord))
+        signals_differ = signals.differing(map(_by_origin, heard))
         orders = _Compared(_orders(recorded, contents))
         orders_differ = orders.differing(
             _by_revision(decode_order(record.value or b"")) for record in recorded.records("orders")
@@ -120,7 +120,8 @@ def _signals(recorded: Recorded, contents: Contents) -> Iterable[tuple[Origin, S
         for record in recorded.records("obs", partition):
             outputs = machine.apply(partition, record.offset, record.value or b"", now_ms=record.at_ms)
             for output in _to("incidents", outputs):
-                yield *_by_origin(decode_incidents(output.value or b"")), record.offset <= stored
+                for signal in signals_of(output.value or b""):
+                    yield *_by_origin(signal), record.offset <= stored
 
 
 def _orders(recorded: Recorded, contents: Contents) -> Iterable[tuple[tuple[str, int], OrderRecord, bool]]:

@@ -29,10 +29,10 @@ from stream.records import (
     SignalKind,
     SignalRecord,
     VerdictRecord,
-    decode_incidents,
     decode_obs,
     encode,
     history_items,
+    signals_of,
 )
 from stream.zones.machine import ZoneMachine
 from stream.zones.rules import Rules
@@ -148,9 +148,8 @@ class _Side:
         items: list[HistoryItem] = []
         for output in self.machine.apply(partition, record.offset, value, now_ms=record.at_ms):
             if output.topic == "incidents":
-                signal = decode_incidents(output.value or b"")
-                assert isinstance(signal, SignalRecord)
-                self._hear(signal)
+                for signal in signals_of(output.value or b""):
+                    self._hear(signal)
             elif output.topic == "obs" and (output.value or b"").startswith(PARCEL):
                 self.parcels[_parcel(output.value or b"")] = output.value or b""
             elif output.topic == "history":
@@ -395,6 +394,6 @@ def _tallies(
 def _unequal_signals(recorded: Recorded, before: _Side) -> Iterator[Origin]:
     """Yield the origins of signals in the log that were not decided so again."""
     for record in recorded.records("incidents"):
-        signal = decode_incidents(record.value or b"")
-        if isinstance(signal, SignalRecord) and before.signals.get(signal.origin) != replace(signal, at_ms=0):
-            yield signal.origin
+        for signal in signals_of(record.value or b""):
+            if before.signals.get(signal.origin) != replace(signal, at_ms=0):
+                yield signal.origin

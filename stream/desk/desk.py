@@ -6,7 +6,7 @@ first signal in log order. What people decide comes back in the same log, so a r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
@@ -27,15 +27,16 @@ from stream.desk.cases import (
 )
 from stream.desk.decisions import RefusedError, assigned, corrected, merged, split
 from stream.desk.index import Deadlines, PlaceIndex
-from stream.desk.orders import Moment, canary_order, matched_order, next_order
+from stream.desk.orders import Moment, canary_order, matched_order, matched_together, next_order
 from stream.desk.row import META, Case, CaseRow, Member, Meta, MetaRow, read_rows
 from stream.inforce import InForce
+from stream.rank import Match
 from stream.records import (
     ControlRecord,
     DecisionRecord,
-    IncidentsLog,
     LoadRecord,
     OrderRecord,
+    Origin,
     SignalKind,
     SignalRecord,
     TickRecord,
@@ -44,6 +45,10 @@ from stream.records import (
 )
 from stream.world import World
 
+Heard = SignalRecord | DecisionRecord | LoadRecord | ControlRecord | TickRecord
+"""A record of `incidents`, or one signal of a record of many."""
+Foreseen = Mapping[Origin, tuple[Incident, Match]]
+"""By the origin of a signal, the incident that it may open, and who will be asked."""
 TELL_MS: Final = 5_000
 """Mere counts are told at most once in so long."""
 ENDING: Final = {
@@ -63,6 +68,11 @@ ANSWERS: Final[Mapping[DecisionKind, tuple[Verdict, Callable[[Member], bool]]]] 
 """What the zones are told of a decision, and of which signals."""
 
 
+_NOTHING: Final[Foreseen] = {}
+_WHOLE: Final = 1 << 62
+"""Stands for the last signal of a record: of what is stored, all are applied."""
+
+
 class Applied(NamedTuple):
     """What one record does.
 
@@ -80,6 +90,7 @@ class Desk:
 
     def __init__(self) -> None:
         self._meta = Meta()
+        self._part = _WHOLE
         self._cases: dict[str, Case] = {}
         self._case_of: dict[str, str] = {}
         self._before: dict[str, Case | None] = {}
@@ -112,16 +123,40 @@ class Desk:
         """The open incidents as last told, by id."""
         return tuple(case.order.incident for _, case in sorted(self._cases.items()))
 
-    def apply(self, record: IncidentsLog, *, offset: int, world: World | None) -> Applied:
-        """Apply one record of the log, once; `world` is what is in force at `offset`, needed for all but control."""
-        if offset <= self._meta.applied_offset:
+    def apply(
+        self, record: Heard, *, offset: int, world: World | None, part: int = 0, foreseen: Foreseen = _NOTHING
+    ) -> Applied:
+        """Apply one record of the log, once, or of one of many signals the next one.
+
+        Args:
+            record: or signal.
+            offset: of the record.
+            world: what is in force at `offset`, needed for all but control.
+            part: which signal of its record it is.
+            foreseen: what `foresee` says of that record.
+        """
+        if (offset, part) <= (self._meta.applied_offset, self._part):
             return Applied([], [], "APPLIED")
-        turn = _Turn(self, self._meta.copy(), offset, record.at_ms)
+        turn = _Turn(self, self._meta.copy(), offset, record.at_ms, foreseen)
         ignored = turn.run(record, world)
-        self._meta = turn.meta
+        self._meta, self._part = turn.meta, part
         for incident_id, case in turn.changed.items():
             self._put(incident_id, case)
         return Applied(turn.orders, turn.verdicts, ignored)
+
+    def foresee(self, signals: Sequence[SignalRecord], world: World) -> Foreseen:
+        """Return what those of `signals` will open that belong to no open incident: one question for all of them.
+
+        One that another of them takes in opens nothing, after all; what was found for it is left lying.
+        """
+        clock_ms = max(self._meta.clock_ms, *(signal.at_ms for signal in signals))
+        incidents = {
+            signal.origin: first_incident(signal, world.category(signal.category, signal.family), clock_ms)
+            for signal in signals
+            if signal.kind is SignalKind.RAISED and signal.signal_id not in self._case_of
+        }
+        found = matched_together(list(incidents.values()), Moment(world, clock_ms, self._meta.loads))
+        return {origin: (one, match) for (origin, one), match in zip(incidents.items(), found, strict=True)}
 
     def next_deadline_ms(self) -> int | None:
         """Return when a tick is due."""
@@ -191,15 +226,15 @@ class Desk:
 class _Turn:
     """One record at work: it reads the desk and writes `changed`."""
 
-    def __init__(self, desk: Desk, meta: Meta, offset: int, at_ms: int) -> None:
-        self.desk, self.meta, self.offset, self.at_ms = desk, meta, offset, at_ms
+    def __init__(self, desk: Desk, meta: Meta, offset: int, at_ms: int, foreseen: Foreseen) -> None:
+        self.desk, self.meta, self.offset, self.at_ms, self.foreseen = desk, meta, offset, at_ms, foreseen
         self.meta.applied_offset = offset
         self.meta.clock_ms = max(meta.clock_ms, at_ms)
         self.changed: dict[str, Case | None] = {}
         self.orders: list[OrderRecord] = []
         self.verdicts: list[VerdictRecord] = []
 
-    def run(self, record: IncidentsLog, world: World | None) -> str | None:
+    def run(self, record: Heard, world: World | None) -> str | None:
         if isinstance(record, ControlRecord):
             self.meta.in_force.put(record.what, record.version, self.offset)
             return None
@@ -236,10 +271,12 @@ class _Turn:
 
     def _open(self, signal: SignalRecord, now: Moment) -> None:
         category = now.world.category(signal.category, signal.family)
-        incident = first_incident(signal, category, now.clock_ms)
+        incident, found = self.foreseen.get(signal.origin, (None, None))
+        if incident is None or incident.opened_at_ms != now.clock_ms:
+            incident, found = first_incident(signal, category, now.clock_ms), None
         answered = ("GENERAL",) if incident.response is Response.GENERAL else ()
         case = Case(
-            order=matched_order(incident, category, 1, ("OPENED", *answered), now),
+            order=matched_order(incident, category, 1, ("OPENED", *answered), now, found),
             count=incident.count,
             confidence=incident.confidence,
             sources=incident.sources,

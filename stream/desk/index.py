@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from models.geo import UNITS_PER_DEGREE, PointE7, metres_per_degree, to_degrees
@@ -17,37 +17,43 @@ class PlaceIndex:
     """Keys by family and place, in squares: a question looks at the squares that its circle touches."""
 
     def __init__(self) -> None:
-        self._squares: dict[tuple[str, int, int], set[str]] = {}
+        self._squares: dict[tuple[str, int, int], dict[str, PointE7]] = {}
 
     def add(self, key: str, family: str, place: PointE7) -> None:
         """Put `key` in."""
-        self._squares.setdefault(_square(family, place), set()).add(key)
+        self._squares.setdefault(_square(family, place), {})[key] = place
 
     def remove(self, key: str, family: str, place: PointE7) -> None:
         """Take `key` out of where it was put."""
         square = _square(family, place)
         keys = self._squares[square]
-        keys.remove(key)
+        del keys[key]
         if not keys:
             del self._squares[square]
 
     def around(self, family: str, place: PointE7, within_m: float) -> Iterator[str]:
         """Yield every key of a family that may lie within so many metres; some that lie a little farther too."""
-        lon_m, lat_m = metres_per_degree(to_degrees(place[1]))
-        x_squares, y_squares = (
+        x_reach, y_reach = (
             # 1 %: the metres of a degree change with latitude within the circle.
-            math.ceil(1.01 * within_m / (metres / UNITS_PER_DEGREE * SQUARE)) if metres else 0
-            for metres in (lon_m, lat_m)
+            math.ceil(1.01 * within_m / metres * UNITS_PER_DEGREE) if metres else 360 * UNITS_PER_DEGREE
+            for metres in metres_per_degree(to_degrees(place[1]))
         )
-        _, x0, y0 = _square(family, place)
-        if (2 * x_squares + 1) * (2 * y_squares + 1) > len(self._squares):  # a wide circle, or few incidents
-            for (of, x, y), keys in self._squares.items():
-                if of == family and abs(x - x0) <= x_squares and abs(y - y0) <= y_squares:
-                    yield from keys
+        west, east, south, north = place[0] - x_reach, place[0] + x_reach, place[1] - y_reach, place[1] + y_reach
+        for keys in self._touched(family, (west, south), (east, north)):
+            for key, (x, y) in keys.items():
+                if west <= x <= east and south <= y <= north:
+                    yield key
+
+    def _touched(self, family: str, least: PointE7, most: PointE7) -> Iterator[Mapping[str, PointE7]]:
+        _, x0, y0 = _square(family, least)
+        _, x1, y1 = _square(family, most)
+        if (x1 - x0 + 1) * (y1 - y0 + 1) > len(self._squares):  # a wide circle, or few incidents
+            yield from (keys for (of, _, _), keys in self._squares.items() if of == family)
             return
-        for y in range(y0 - y_squares, y0 + y_squares + 1):
-            for x in range(x0 - x_squares, x0 + x_squares + 1):
-                yield from self._squares.get((family, x, y), ())
+        for y in range(y0, y1 + 1):
+            for x in range(x0, x1 + 1):
+                if keys := self._squares.get((family, x, y)):
+                    yield keys
 
 
 def _square(family: str, place: PointE7) -> tuple[str, int, int]:

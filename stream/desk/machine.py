@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Final
 
 import msgspec
 from msgspec import Struct
@@ -12,17 +13,27 @@ from msgspec.structs import replace
 from models.errors import StorageError
 from models.messages import encode as encode_message
 from stream.control import NEWEST, Contents
-from stream.desk.desk import Applied, Desk
+from stream.desk.desk import Applied, Desk, Foreseen, Heard
 from stream.desk.row import META, CaseRow, MetaRow
 from stream.ingest.dead import dead_letter, rule_failed
 from stream.log.append import new
 from stream.log.file import NewRecord
-from stream.records import ControlRecord, IncidentsLog, TickRecord, decode_incidents, encode, ordered
+from stream.records import (
+    ControlRecord,
+    OrderedRecords,
+    SignalRecord,
+    SignalsRecord,
+    TickRecord,
+    decode_incidents,
+    encode,
+    ordered,
+)
 from stream.runner import Row
 from stream.world import World
 
 log = logging.getLogger(__name__)
 
+NOTHING: Final[Foreseen] = {}
 _encode_row = msgspec.msgpack.Encoder().encode
 _decode_case = msgspec.msgpack.Decoder(CaseRow).decode
 _decode_own = msgspec.msgpack.Decoder(MetaRow).decode
@@ -88,24 +99,51 @@ class DeskMachine:
         return self.desk.in_force.at(what, NEWEST)
 
     def apply(self, partition: int, offset: int, value: bytes, *, now_ms: int) -> list[NewRecord]:
-        """Apply a record of `incidents`; one on which a rule fails becomes a dead letter."""
+        """Apply a record of `incidents`; one, or one signal of many, on which a rule fails becomes a dead letter."""
         world = self._contents.world(self.desk.in_force, offset)
+        where = f"incidents/{partition}/{offset}"
         try:
-            applied = self._decided(decode_incidents(value), offset, world)
-        except StorageError:
-            raise
-        except Exception as exc:  # whatever a rule did: this record is set aside, the next ones count
-            log.exception("a rule failed on incidents/%s", offset)
-            letter = dead_letter(f"incidents/{partition}/{offset}", value, rule_failed(exc), now_ms=now_ms)
-            return [new("dead", 0, encode_message(letter), now_ms)]
-        return list(self._outputs(applied, offset, now_ms))
-
-    def _decided(self, record: IncidentsLog, offset: int, world: World | None) -> Applied:
+            record = decode_incidents(value)
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            return [_dead(where, value, exc, now_ms)]
         if isinstance(record, TickRecord):
             self._is_ticking = False
         elif world is None and not isinstance(record, ControlRecord):
             raise StorageError("nothing is in force yet by which incidents could be decided")
-        return self.desk.apply(record, offset=offset, world=world)
+        if not isinstance(record, SignalsRecord):
+            return self._decided([(where, value, record)], offset, world, now_ms)
+        parts = [(f"{where}/{n}", None, signal) for n, signal in enumerate(record.signals)]
+        return self._decided(parts, offset, world, now_ms, self._foreseen(record.signals, world))
+
+    def _decided(
+        self,
+        parts: Sequence[tuple[str, bytes | None, Heard]],
+        offset: int,
+        world: World | None,
+        now_ms: int,
+        foreseen: Foreseen = NOTHING,
+    ) -> list[NewRecord]:
+        """Apply (source, what stands there, record or signal) one after the other."""
+        applied, dead = Applied([], []), []
+        for n, (where, value, part) in enumerate(parts):
+            try:
+                orders, verdicts, _ = self.desk.apply(part, offset=offset, world=world, part=n, foreseen=foreseen)
+            except StorageError:
+                raise
+            except Exception as exc:  # whatever a rule did: this is set aside, the next ones count
+                log.exception("a rule failed on %s", where)
+                dead.append(_dead(where, value or encode(part), exc, now_ms))
+            else:
+                applied.orders.extend(orders)
+                applied.verdicts.extend(verdicts)
+        return [*_outputs(applied, offset, now_ms), *dead]
+
+    def _foreseen(self, signals: Sequence[SignalRecord], world: World | None) -> Foreseen:
+        assert world is not None
+        try:
+            return self.desk.foresee(signals, world)
+        except Exception:  # noqa: BLE001  # on which of them a rule fails is found when each is applied
+            return NOTHING
 
     def changed(self) -> list[Row]:
         """Return the rows that changed since the last call; the last of them is written after the others."""
@@ -128,9 +166,18 @@ class DeskMachine:
             self._is_ticking = True
             yield new("incidents", 0, encode(TickRecord(at_ms=now_ms)), now_ms)
 
-    def _outputs(self, applied: Applied, offset: int, now_ms: int) -> Iterator[NewRecord]:
-        for n, order in enumerate(applied.orders):
-            yield new("orders", 0, encode(replace(order, at_ms=now_ms)), now_ms)
-            yield new("history", 0, encode(ordered(order.order, (offset, n), now_ms)), now_ms)
-        for verdict in applied.verdicts:
-            yield new("obs", verdict.partition, encode(replace(verdict, at_ms=now_ms)), now_ms)
+
+def _outputs(applied: Applied, offset: int, now_ms: int) -> Iterator[NewRecord]:
+    for order in applied.orders:
+        yield new("orders", 0, encode(replace(order, at_ms=now_ms)), now_ms)
+    kept = tuple(ordered(one.order, (offset, n), now_ms) for n, one in enumerate(applied.orders))
+    if kept:
+        record = kept[0] if len(kept) == 1 else OrderedRecords(at_ms=now_ms, orders=kept)
+        yield new("history", 0, encode(record), now_ms)
+    for verdict in applied.verdicts:
+        yield new("obs", verdict.partition, encode(replace(verdict, at_ms=now_ms)), now_ms)
+
+
+def _dead(source: str, value: bytes, exc: Exception, now_ms: int) -> NewRecord:
+    letter = dead_letter(source, value, rule_failed(exc), now_ms=now_ms)
+    return new("dead", 0, encode_message(letter), now_ms)

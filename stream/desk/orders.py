@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
@@ -22,7 +22,8 @@ from models.messages import (
     Stage,
 )
 from stream.neighbours import neighbours
-from stream.rank import Match, Question, match
+from stream.quiet import with_quiet_hours
+from stream.rank import Match, Question, match, match_many
 from stream.records import SignalRecord
 from stream.settle import with_settlers
 from stream.world import World
@@ -44,25 +45,30 @@ class Moment(NamedTuple):
     loads: Mapping[str, Load]
 
 
+def matched_together(incidents: Sequence[Incident], now: Moment) -> list[Match]:
+    """Return what `matched_order` finds for incidents that are opened at one time, found at once for all of them."""
+    categories = [now.world.category(incident.category, incident.family) for incident in incidents]
+    questions = [_question(*one, 1, now) for one in zip(incidents, categories, strict=True)]
+    return match_many(questions, now.world)
+
+
 def matched_order(
-    incident: Incident, category: Category, revision: int, reasons: tuple[str, ...], now: Moment
+    incident: Incident,
+    category: Category,
+    revision: int,
+    reasons: tuple[str, ...],
+    now: Moment,
+    found: Match | None = None,
 ) -> DispatchOrder:
-    """Return an order with a new chain, from the roster in force when the incident was updated."""
-    position = incident.position
-    question = Question(
-        point=point_e7(position.lon_deg, position.lat_deg),
-        radius_m=position.radius_m,
-        category=category,
-        priority=incident.priority,
-        at_ms=incident.updated_at_ms,
-        reporters=frozenset(incident.reporters),
-        is_late=incident.late,
-        loads=now.loads,
-        # The clocks of `alerts` run from the first revision on: a step that is due by now is about to be used now.
-        since_ms=incident.opened_at_ms if revision > 1 else None,
-    )
-    found = with_settlers(match(question, now.world), category, now.world.people)
-    around = _neighbours(question, incident, found, now)
+    """Return an order with a new chain, from the roster in force when the incident was updated.
+
+    `found` is what `matched_together` says of the incident, if it was asked.
+    """
+    question = _question(incident, category, revision, now)
+    if found is None:
+        found = match(question, now.world)
+    found = with_quiet_hours(with_settlers(found, category, now.world.people), question, now.world.people)
+    around = _neighbours(incident, category, found, now)
     return DispatchOrder(
         v=VERSION,
         outbox_id=PLACEHOLDER[0],
@@ -81,14 +87,32 @@ def matched_order(
     )
 
 
-def _neighbours(question: Question, incident: Incident, found: Match, now: Moment) -> tuple[Candidate, ...]:
+def _question(incident: Incident, category: Category, revision: int, now: Moment) -> Question:
+    position = incident.position
+    return Question(
+        point=point_e7(position.lon_deg, position.lat_deg),
+        radius_m=position.radius_m,
+        category=category,
+        priority=incident.priority,
+        at_ms=incident.updated_at_ms,
+        reporters=frozenset(incident.reporters),
+        is_late=incident.late,
+        loads=now.loads,
+        # The clocks of `alerts` run from the first revision on: a step that is due by now is about to be used now.
+        since_ms=incident.opened_at_ms if revision > 1 else None,
+    )
+
+
+def _neighbours(incident: Incident, category: Category, found: Match, now: Moment) -> tuple[Candidate, ...]:
     """Return who is told of a general alarm because it is near."""
-    within_m = question.category.neighbours_m
+    within_m = category.neighbours_m
     if incident.response is not Response.GENERAL or incident.late or within_m is None:
         return ()
     told = {one.person for step in found.steps for one in step.candidates}
-    told |= {one.person for one in found.co_tellings} | question.reporters
-    return neighbours(question.point, within_m, question.at_ms, told, now.world)
+    told |= {one.person for one in found.co_tellings} | set(incident.reporters)
+    position = incident.position
+    point = point_e7(position.lon_deg, position.lat_deg)
+    return neighbours(point, within_m, incident.updated_at_ms, told, now.world)
 
 
 def canary_order(signal: SignalRecord, world: World, clock_ms: int) -> DispatchOrder:

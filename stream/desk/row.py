@@ -17,7 +17,7 @@ META: Final = "#desk"
 """Key of the desk's own row; no incident id begins like that."""
 
 
-class Member(Struct, frozen=True, kw_only=True):
+class Member(Struct, frozen=True, kw_only=True, gc=False):
     """A zone's signal that belongs to an incident.
 
     Attributes:
@@ -47,7 +47,7 @@ class Member(Struct, frozen=True, kw_only=True):
         return self.raised.zone
 
 
-class Case(Struct, frozen=True, kw_only=True):
+class Case(Struct, frozen=True, kw_only=True, gc=False):
     """An open incident.
 
     Attributes:

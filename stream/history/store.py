@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 from msgspec import Struct
 
-from stream.records import HistoryLog, decode_history
+from stream.records import HistoryLog, OrderedRecords, decode_history
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +101,8 @@ class Here:
 def _records(values: Sequence[bytes]) -> Iterator[HistoryLog]:
     for value in values:
         try:
-            yield decode_history(value)
+            record = decode_history(value)
         except (msgspec.DecodeError, UnicodeDecodeError):
             log.exception("this is no record of the history: %.200r", value)
+        else:
+            yield from record.orders if isinstance(record, OrderedRecords) else (record,)

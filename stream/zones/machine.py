@@ -26,6 +26,7 @@ from stream.records import (
     ObservationRecord,
     ObsLog,
     SignalKind,
+    SignalsRecord,
     TickRecord,
     decode_obs,
     encode,
@@ -39,6 +40,8 @@ from stream.zones.supervision import FAMILIES as DEVICES
 log = logging.getLogger(__name__)
 
 Held = Callable[[int], dict[str, bytes]]
+SIGNALS_TOGETHER: Final = 128
+"""In one record of `incidents`: a tick may be due for thousands of zones, and Kafka takes a MiB."""
 NOTHING: Final = Reduced({}, [], [], {})
 
 _encode_row = msgspec.msgpack.Encoder().encode
@@ -229,8 +232,11 @@ class ZoneMachine:
 
 
 def _signals(reduced: Reduced, now_ms: int) -> Iterator[NewRecord]:
-    for signal in reduced.signals:
-        yield new("incidents", 0, encode(replace(signal, at_ms=now_ms)), now_ms)
+    said = [replace(signal, at_ms=now_ms) for signal in reduced.signals]
+    for start in range(0, len(said), SIGNALS_TOGETHER):
+        some = tuple(said[start : start + SIGNALS_TOGETHER])
+        record = some[0] if len(some) == 1 else SignalsRecord(at_ms=now_ms, signals=some)
+        yield new("incidents", 0, encode(record), now_ms)
 
 
 def _moved(partition: int, reduced: Reduced, now_ms: int) -> Iterator[NewRecord]:

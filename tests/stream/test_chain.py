@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import random
 from collections import Counter
@@ -19,7 +20,7 @@ from models.people import Contract, Employment, People, QuietHours, Role, Status
 from stream import layout
 from stream.days import PRIORITIES
 from stream.matcher import cases_of
-from stream.rank import Question, match
+from stream.rank import Question, match, match_many
 from stream.world import World
 from tests.stream import builders as b
 from tests.stream.builders import T0
@@ -168,6 +169,16 @@ def test_a_batch_says_what_single_questions_say(asked: list[tuple[Question, int]
             many.chains.candidates[candidate : candidate + n_candidates], one.chains.candidates[:n_candidates]
         )
         step, candidate = step + n_steps, candidate + n_candidates
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(st.lists(questions(), max_size=12))
+def test_questions_of_one_time_are_answered_together_as_each_by_itself(asked: list[tuple[Question, int]]) -> None:
+    world = town(1)
+    together = [
+        dataclasses.replace(question, at_ms=asked[0][0].at_ms, loads=asked[0][0].loads) for question, _ in asked
+    ]
+    assert match_many(together, world) == [match(question, world) for question in together]
 
 
 def test_a_seat_with_more_operators_than_expected_is_told_whole() -> None:

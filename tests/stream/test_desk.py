@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 
 from models.geo import PointE7
 from models.messages import Decision, DecisionKind, DispatchOrder, Priority, Stage, Timeline
-from stream.desk.desk import Desk
+from stream.desk.desk import Desk, Heard
 from stream.desk.row import META, CaseRow, MetaRow
 from stream.records import (
     ControlRecord,
     DecisionRecord,
-    IncidentsLog,
     OrderRecord,
     Origin,
     SignalKind,
@@ -39,7 +38,7 @@ class Log:
 
     def __init__(self) -> None:
         self.desk = Desk()
-        self.records: list[IncidentsLog] = []
+        self.records: list[Heard] = []
         self.orders: list[DispatchOrder] = []
         self.verdicts: list[VerdictRecord] = []
         self.ignored: list[str] = []
@@ -47,11 +46,11 @@ class Log:
         self._obs_offset = 0
         self._decision = 0
 
-    def put(self, record: IncidentsLog) -> list[DispatchOrder]:
+    def put(self, record: Heard) -> list[DispatchOrder]:
         self.records.append(record)
         return self.apply(record, len(self.records) - 1)
 
-    def apply(self, record: IncidentsLog, offset: int) -> list[DispatchOrder]:
+    def apply(self, record: Heard, offset: int) -> list[DispatchOrder]:
         applied = self.desk.apply(record, offset=offset, world=WORLD)
         orders = [order.order for order in applied.orders]
         self.orders += orders

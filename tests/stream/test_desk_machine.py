@@ -3,13 +3,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec import Struct
+from msgspec.structs import replace
 
 from models import catalogue, city, thresholds
 from models.content import Content
 from models.errors import Reason, StorageError
-from models.messages import DeadLetter, Decision, DecisionKind, Stage, decode
+from models.messages import DeadLetter, Decision, DecisionKind, Incident, Stage, decode
 from stream.control import INCIDENTS, Contents, Settings, What
+from stream.desk import desk as of_desk
+from stream.desk.cases import first_incident
 from stream.desk.desk import Desk
 from stream.desk.machine import DeskMachine
 from stream.desk.row import META
@@ -18,9 +23,12 @@ from stream.records import (
     ControlRecord,
     DecisionRecord,
     OrderedRecord,
+    OrderedRecords,
+    OrderRecord,
     Origin,
     SignalKind,
     SignalRecord,
+    SignalsRecord,
     VerdictRecord,
     decode_history,
     decode_obs,
@@ -160,3 +168,108 @@ def test_after_a_crash_amid_its_rows_the_desk_writes_none_until_it_has_caught_up
     again.apply(FIRST + 2, _signal(2))
     assert again.machine.may_write()
     assert again.written() == after
+
+
+# --- many signals in one record ---
+
+
+def _openings(*ids: str) -> tuple[SignalRecord, ...]:
+    """Fires far from one another, by zones of one partition."""
+    here = CITY.places.device_by_id["cam-01"].point
+    return tuple(
+        _signal(0, origin=Origin(1, 7, n), signal_id=key, lon_e7=here[0] + 10_000 * n) for n, key in enumerate(ids)
+    )
+
+
+def _orders(outputs: list[NewRecord]) -> list[OrderRecord]:
+    return [decode_order(output.value or b"") for output in outputs if output.topic == "orders"]
+
+
+def test_signals_of_one_record_are_matched_together_and_kept_together(
+    incidents: _Incidents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr("stream.desk.orders.match", lambda *_: asked.append(1))
+    outputs = incidents.apply(FIRST, SignalsRecord(at_ms=NOW_MS, signals=_openings("inc-a", "inc-b", "inc-c")))
+    assert [output.topic for output in outputs] == ["orders"] * 3 + ["history"]
+    kept = decode_history(outputs[-1].value or b"")
+    assert isinstance(kept, OrderedRecords)
+    assert [(one.incident_id, one.origin) for one in kept.orders] == [
+        ("inc-a", (FIRST, 0)),
+        ("inc-b", (FIRST, 1)),
+        ("inc-c", (FIRST, 2)),
+    ]
+    assert not asked
+
+
+def test_a_signal_on_which_a_rule_fails_is_set_aside_alone(
+    incidents: _Incidents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = first_incident
+
+    def broken(signal: SignalRecord, *more: Any) -> Incident:
+        if signal.signal_id == "inc-b":
+            raise ZeroDivisionError
+        return opened(signal, *more)
+
+    signals = _openings("inc-a", "inc-b", "inc-c")
+    with monkeypatch.context() as patch:
+        patch.setattr(of_desk, "first_incident", broken)
+        outputs = incidents.apply(FIRST, SignalsRecord(at_ms=NOW_MS, signals=signals))
+    assert [one.order.incident.incident_id for one in _orders(outputs)] == ["inc-a", "inc-c"]
+    (dead,) = [output for output in outputs if output.topic == "dead"]
+    letter = decode(dead.value or b"", DeadLetter)
+    assert (letter.reason, letter.source) == (Reason.RULE_FAILED, f"incidents/0/{FIRST}/1")
+
+
+def test_a_record_of_many_that_comes_again_after_a_crash_says_nothing_new(incidents: _Incidents) -> None:
+    record = SignalsRecord(at_ms=NOW_MS, signals=_openings("inc-a", "inc-b"))
+    incidents.apply(FIRST, record)
+    again = _Incidents(incidents.written())
+    assert again.apply(FIRST, record) == []
+    assert again.apply(FIRST + 1, record) == [], "the zones said it again"
+
+
+KEYS = ("inc-a", "inc-b", "inc-c", "inc-d")
+SIGNALS = st.tuples(
+    st.sampled_from(KEYS),
+    st.sampled_from([SignalKind.RAISED, SignalKind.ESCALATED, SignalKind.EVIDENCE, SignalKind.CLEARED]),
+    st.integers(0, 4),
+    st.booleans(),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(records=st.lists(st.lists(SIGNALS, min_size=1, max_size=5), min_size=1, max_size=6))
+def test_what_stands_in_one_record_does_what_it_does_in_records_of_its_own(
+    records: list[list[tuple[str, SignalKind, int, bool]]],
+) -> None:
+    here = CITY.places.device_by_id["cam-01"].point
+    together, alone = _Incidents(), _Incidents()
+    said: list[list[OrderRecord]] = [[], []]
+    offsets = [FIRST, FIRST]
+    for incidents in (together, alone):
+        incidents.put_in_force()
+    for number, record in enumerate(records):
+        at_ms = NOW_MS + 700 * number
+        signals = tuple(
+            _signal(
+                0,
+                origin=Origin(1, number, n),
+                signal_id=key,
+                kind=kind,
+                stage=Stage.ALARM if is_alarm else Stage.PRE_ALARM,
+                event_ms=at_ms,
+                lon_e7=here[0] + 3_000 * step,  # 29 m apart: some are merged
+                sources=(key,),
+            )
+            for n, (key, kind, step, is_alarm) in enumerate(record)
+        )
+        signals = tuple(replace(signal, at_ms=at_ms) for signal in signals)
+        said[0] += _orders(together.apply(offsets[0], SignalsRecord(at_ms=at_ms, signals=signals), now_ms=at_ms))
+        offsets[0] += 1
+        for signal in signals:
+            said[1] += _orders(alone.apply(offsets[1], signal, now_ms=at_ms))
+            offsets[1] += 1
+    assert said[0] == said[1]
+    assert together.machine.desk.open_incidents == alone.machine.desk.open_incidents

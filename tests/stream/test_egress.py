@@ -3,7 +3,25 @@ from __future__ import annotations
 import functools
 import itertools
 
-from stream.egress import FIRST_RESEND_MS, LAST_RESEND_MS, Window
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from models.messages import (
+    Candidate,
+    DispatchOrder,
+    Incident,
+    OrderStep,
+    Position,
+    Priority,
+    Response,
+    Stage,
+    Timeline,
+    Versions,
+    decode,
+)
+from stream.egress import FIRST_RESEND_MS, LAST_RESEND_MS, Window, stamped
+from stream.records import OrderRecord, encode
 
 PAYLOAD = b"order"
 
@@ -54,3 +72,67 @@ def test_after_a_new_connection_everything_is_due() -> None:
     assert window.due(1) == []
     window.hurry()
     assert len(window.due(1)) == 2
+
+
+INCIDENT = Incident(
+    incident_id="inc-1",
+    category="fire.flame.single",
+    family="fire",
+    priority=Priority.P2,
+    stage=Stage.PRE_ALARM,
+    position=Position(lon_deg=106.5, lat_deg=29.5),
+    areas={"cell": "\u5357\u5cb8"},
+    opened_at_ms=1,
+    updated_at_ms=2,
+    label="fire",
+    confidence=0.9,
+    count=3,
+    sources=("cam-01",),
+)
+ORDER = DispatchOrder(
+    v=1,
+    outbox_id="orders",
+    seq=1,
+    revision=1,
+    incident=INCIDENT,
+    lead_unit="emergency",
+    lead_post="grid-1",
+    co_units=(("fire", "mandatory"),),
+    steps=(
+        OrderStep(
+            step=0,
+            offset_ms=0,
+            mode="alert",
+            candidates=(Candidate(post="grid-1", person="p-1", duty_from_ms=0, duty_until_ms=9, reasons=("DEPUTY",)),),
+        ),
+    ),
+    versions=Versions(places="a", people="b", catalogue="c"),
+    ordered_at_ms=2,
+)
+ORDERS = st.builds(
+    functools.partial(replace, ORDER),
+    revision=st.integers(1, 9),
+    reasons=st.lists(st.text(), max_size=2).map(tuple),
+    basis=st.text(),
+    incident=st.builds(
+        functools.partial(replace, INCIDENT),
+        timeline=st.builds(Timeline, captured_ms=st.none() | st.integers(0, 9), sent_ms=st.none() | st.integers(0, 9)),
+        response=st.none() | st.sampled_from(Response),
+        reporters=st.sampled_from([(), ("p-1", "grid-2")]),
+        late=st.booleans(),
+    ),
+)
+
+
+@given(order=ORDERS, times=st.tuples(st.integers(0, 99), st.integers(0, 99)))
+def test_an_order_goes_out_as_it_stands_in_the_log_with_its_place_and_its_last_times(
+    order: DispatchOrder, times: tuple[int, int]
+) -> None:
+    at_ms, now_ms = times
+    sent = stamped(encode(OrderRecord(at_ms=at_ms, order=order)), outbox_id="log", seq=7, now_ms=now_ms)
+    timeline = order.incident.timeline
+    assert (sent.incident_id, sent.ordered_at_ms, sent.captured_ms) == ("inc-1", now_ms, timeline.captured_ms)
+    incident = replace(order.incident, timeline=replace(timeline, matched_ms=at_ms, ordered_ms=now_ms))
+    assert decode(sent.line, DispatchOrder) == replace(
+        order, outbox_id="log", seq=7, ordered_at_ms=now_ms, incident=incident
+    )

@@ -35,6 +35,7 @@ from stream.history import History, Store, describe, percentiles
 from stream.history.apart import Apart
 from stream.history.influx import InfluxHistory
 from stream.history.sqlite import MANY
+from stream.history.store import Here
 from stream.records import (
     HeartbeatRecord,
     HistoryItem,
@@ -42,6 +43,7 @@ from stream.records import (
     Located,
     ObservationRecord,
     OrderedRecord,
+    OrderedRecords,
     Origin,
     Outcome,
     TimeSource,
@@ -250,6 +252,12 @@ def test_a_record_of_an_older_log_is_kept_as_well(sqlite: History) -> None:
     old = HistoryRecord(at_ms=NOW_MS, items=items)
     assert (old.count, sqlite.write([old]), sqlite.write([record(*items)])) == (2, 2, 0)
     assert history_items(encode(old)) == items
+
+
+def test_orders_that_came_of_one_record_are_kept_one_by_one(sqlite: History) -> None:
+    orders = OrderedRecords(at_ms=NOW_MS, orders=(order(1, 30), order(1, 20, n=1)))
+    assert Here(sqlite).keep([encode(orders), encode(orders)]) == 0
+    assert sqlite.latencies_ms(0, NOW_MS + 1) == {"P1": [20, 30]}
 
 
 def test_the_file_may_be_written_by_a_process_of_its_own(tmp_path: Path) -> None:

@@ -30,10 +30,10 @@ from stream.records import (
     SignalRecord,
     TickRecord,
     VerdictRecord,
-    decode_incidents,
     decode_obs,
     encode,
     history_items,
+    signals_of,
 )
 from stream.zones.machine import ZoneMachine, meta_key
 from stream.zones.migration import arrived_key
@@ -131,9 +131,7 @@ class Town:
         elif topic == CONTROL_TOPIC:
             self.control.add(msgspec.json.decode(key or b""))
         elif topic == "incidents":
-            signal = decode_incidents(value)
-            assert isinstance(signal, SignalRecord)
-            self.signals.append(signal)
+            self.signals += signals_of(value)
         elif topic == "history":
             self.history += history_items(value)
 

@@ -22,9 +22,9 @@ from stream.records import (
     ObsLog,
     TickRecord,
     VerdictRecord,
-    decode_incidents,
     decode_obs,
     encode,
+    signals_of,
 )
 from stream.whatif import WhatIf, what_if
 from stream.zones.machine import ZoneMachine
@@ -65,7 +65,7 @@ class Recording:
                 continue
             self.append(output.topic, output.value or b"", record.at_ms, output.key, output.partition)
             if output.topic == "incidents":
-                signals.append(getattr(decode_incidents(output.value or b""), "signal_id", ""))
+                signals += [signal.signal_id for signal in signals_of(output.value or b"")]
         return signals
 
     def put_in_force(self, what: What, content: Content, at_ms: int) -> None:

@@ -21,6 +21,7 @@ from stream.records import (
     ObservationRecord,
     SignalKind,
     SignalRecord,
+    SignalsRecord,
     TickRecord,
     TimeSource,
     decode_history,
@@ -130,6 +131,18 @@ def test_what_an_observation_does_goes_to_the_desk_and_into_the_history(log: _Lo
     assert isinstance(history, HistoryRecord)
     assert [decided.origin.n for decided in history.decided()] == [0, 1, 2]
     assert [output.partition for output in outputs if output.topic == "history"] == [P]
+
+
+def test_signals_of_one_record_go_to_the_desk_together_but_not_too_many(
+    log: _Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zone_machine, "SIGNALS_TOGETHER", 2)
+    zones = [f"zone-0{n}" for n in range(3)]
+    seen = [one for n, zone in enumerate(zones) for one in _three(1 + 3 * n, zone)]
+    both, last = _to("incidents", log.apply(_record(*seen), now_ms=NOW_MS + 7))
+    assert isinstance(both, SignalsRecord)
+    assert [signal.zone for signal in (*both.signals, last)] == zones
+    assert {one.at_ms for one in (both, *both.signals, last)} == {NOW_MS + 7}
 
 
 def test_what_came_before_counts_as_a_duplicate_and_says_nothing(log: _Log) -> None:
