@@ -94,14 +94,15 @@ class Tables(NamedTuple):
 
     Attributes:
         posts: (posts, 8) int32.
-        persons: (persons, 8) int32.
+        persons: (persons, 2) int32.
         qualifications: (persons,) int64, a bit each.
         units: (units, 3) int64.
         places: (places, 4) int32: cells, micro cells, nodes, lines and exclusive cells, one layer after the other.
         base: (5,) where each of these layers begins.
         stations: (rows, areas, 2) int32: lists of the seats, or of the one office, of an area; the last area is that
             of a point without a cell.
-        lists: int32: posts and persons; a deputy who is a person, not a post, is ``-2 - person``.
+        lists: int32: posts and persons. A deputy takes two places: a post twice, or ``-2 - person`` and the only post
+            that he holds, `NONE` where there are several or none.
         rules: (priorities, rows, 5) int64, in the order in which steps are told; the first `NONE` ends a priority.
         order: (rows, roles) int64, place of a role in the row's order, or `NONE`.
         roles: (2,) int64: mask of the chiefs of lines, and the grid officer's.
@@ -110,7 +111,7 @@ class Tables(NamedTuple):
         first_ack_ms: (priorities,) int64, `NONE` without such a clock.
         day_row: (DAY_KEYS,) int32, the row in the next three of the UTC day whose number has this remainder.
         day_first: (days, posts + 1) int32, where the duties of a post begin in:
-        duties: (duties, 4) int32: person, from and until in ms of the day, and 1 for a volunteer.
+        duties: (duties, 8) int32.
         clocks: (days, 3) int64: local minutes ahead of UTC until a moment, that moment, and after it.
     """
 
@@ -136,8 +137,11 @@ class Tables(NamedTuple):
 
 # Columns of Tables.posts, eight for whole lines of the cache; HOLDERS hold it by any shift and serve at present.
 ROLE, UNIT, PARENT, DEPUTIES, DEPUTIES_END, HOLDERS, HOLDERS_END = range(7)
-# Columns of Tables.persons; HELD are the posts that he holds by any shift; quiet hours are minutes of the local day.
-MAX_OPEN, QUIET_FROM, QUIET_UNTIL, HELD, HELD_END = range(5)
+# Columns of Tables.persons: the posts that he holds by any shift.
+HELD, HELD_END = range(2)
+# Columns of Tables.duties, eight likewise: who, from and until in ms of the day, 1 for a volunteer, and what else is
+# asked of him; quiet hours are minutes of the local day.
+DUTY_PERSON, DUTY_FROM, DUTY_UNTIL, IS_VOLUNTEER, MAX_OPEN, QUIET_FROM, QUIET_UNTIL = range(7)
 # Columns of Tables.units.
 IS_GROUP, CONTRACT_FROM, CONTRACT_UNTIL = range(3)
 # Columns of Tables.places; POSTS answer for it; the other two are of cells only.
@@ -191,6 +195,8 @@ STEP_ROW, STEP_OFFSET_MS, STEP_AT_ONCE, STEP_REASONS, CANDIDATES_END = range(5)
 PERSON, POST, OWN, WHY, FROM_MS, UNTIL_MS = range(6)
 
 
+LINE_INTS: Final = 16
+"""Numbers of 32 bits in a line of the cache."""
 TOGETHER: Final = 32
 """Questions whose rows are fetched together: few enough that all of it stays in the cache."""
 AHEAD_EACH: Final = 48
@@ -207,33 +213,42 @@ class Sheet(NamedTuple):
         slots: (room, 4) posts to ask.
         entries: (room, 10) who may be asked at a step: a candidate's six columns, three that compare as the order, and
             whether he may lead.
+        ranked: rows of entries, in order: of these, `counts` tells how many there are.
         told: persons given so far.
         asked: posts asked so far, filled or not.
-        ahead: (room, 8) places, then posts and persons, whose rows are fetched before the questions are answered.
+        ahead: (room, 8) int32: places, then posts, whose rows are fetched before the questions are answered.
     """
 
     counts: Ints
     slots: Ints
     entries: Ints
+    ranked: Ints
     told: Ints
     asked: Ints
-    ahead: Ints
+    ahead: Indices
+
+
+def rows_of(n: int, columns: int) -> Indices:
+    """Return (n, columns) zeros that begin with a line of the cache: a row of eight never lies in two of them."""
+    spare = np.zeros(n * columns + LINE_INTS, dtype=np.int32)
+    first = -spare.ctypes.data % (4 * LINE_INTS) // 4
+    return spare[first : first + n * columns].reshape(n, columns)
 
 
 def sheet_of(room: int) -> Sheet:
     """Return a sheet with room for as many persons, posts and slots in one question."""
     slots, entries = np.empty((room, 4), dtype=np.int64), np.empty((room, KEY + 4), dtype=np.int64)
-    told, asked = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int64)
-    ahead = np.empty((AHEAD_EACH * TOGETHER, 8), dtype=np.int64)
-    return Sheet(np.zeros(10, dtype=np.int64), slots, entries, told, asked, ahead)
+    ranked, told, asked = (np.empty(room, dtype=np.int64) for _ in range(3))
+    return Sheet(np.zeros(10, dtype=np.int64), slots, entries, ranked, told, asked, rows_of(AHEAD_EACH * TOGETHER, 8))
 
 
 # Places in Sheet.counts: how many of each, the mask of reasons, how many may lead, and whether something did not fit.
 N_SLOTS, N_ENTRIES, N_TOLD, N_ASKED, N_STEPS, N_CANDIDATES, WHY_SO, N_LEADS, LEADER, IS_FULL = range(10)
-# Columns of Sheet.ahead: number of a place, post or person; when he is asked for; what it is; a list; its duties.
-NUMBER, ASKED_MS, KIND, LIST, LIST_END, DUTY, DUTY_END = range(7)
-# Kinds of them: beside the chain, below the rest of the chain, a post that is a deputy, a person who is.
-BESIDE, BELOW, DEPUTY_POST, DEPUTY_PERSON = range(4)
+# Columns of Sheet.ahead: number of a place or post; the row of the day for which it is asked; what it is; its posts, or
+# its deputies; its duties.
+NUMBER, DAY, KIND, LIST, LIST_END, DUTY, DUTY_END = range(7)
+# Kinds of them: beside the chain, below the rest of the chain, a deputy's.
+BESIDE, BELOW, OF_DEPUTY = range(3)
 # Columns of Sheet.slots.
 SLOT_ORDER, SLOT_POST, SLOT_WHY, SLOT_DISTANCE_M = range(4)
 KEY: Final = 6

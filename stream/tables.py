@@ -98,12 +98,22 @@ def _mask(roles: Iterable[Role]) -> int:
 
 
 def _posts(columns: PeopleColumns, lists: _Lists) -> Indices:
-    rows = np.zeros((len(columns.post_ids), 8), dtype=np.int32)
+    rows = layout.rows_of(len(columns.post_ids), 8)
     rows[:, layout.ROLE], rows[:, layout.UNIT], rows[:, layout.PARENT] = columns.role, columns.unit, columns.parent
-    deputy = np.where(columns.deputy_post != NONE, columns.deputy_post, -2 - columns.deputy_person)
-    rows[:, [layout.DEPUTIES, layout.DEPUTIES_END]] = lists.add_all(columns.deputy_start, deputy)
+    is_post = columns.deputy_post != NONE
+    deputy = np.where(is_post, columns.deputy_post, -2 - columns.deputy_person)
+    own = np.where(is_post, columns.deputy_post, np.append(_only_held(columns), NONE)[columns.deputy_person])
+    rows[:, [layout.DEPUTIES, layout.DEPUTIES_END]] = lists.add_all(
+        2 * columns.deputy_start, np.column_stack([deputy, own]).reshape(-1)
+    )
     rows[:, [layout.HOLDERS, layout.HOLDERS_END]] = lists.add_all(*_holders(columns))
     return rows
+
+
+def _only_held(columns: PeopleColumns) -> Indices:
+    """Give by person the only post that he holds by any shift, `NONE` where there are several or none."""
+    first, end = columns.held_start[:-1], columns.held_start[1:]
+    return np.where(end - first == 1, np.append(columns.held_post, NONE)[first], NONE).astype(np.int32)
 
 
 def _holders(columns: PeopleColumns) -> tuple[Ints, Indices]:
@@ -117,11 +127,7 @@ def _holders(columns: PeopleColumns) -> tuple[Ints, Indices]:
 
 
 def _persons(columns: PeopleColumns, lists: _Lists) -> Indices:
-    rows = np.zeros((len(columns.person_ids), 8), dtype=np.int32)
-    rows[:, layout.MAX_OPEN] = columns.max_open
-    rows[:, layout.QUIET_FROM], rows[:, layout.QUIET_UNTIL] = columns.quiet_from_min, columns.quiet_until_min
-    rows[:, [layout.HELD, layout.HELD_END]] = lists.add_all(columns.held_start, columns.held_post)
-    return rows
+    return lists.add_all(columns.held_start, columns.held_post).astype(np.int32)
 
 
 def _units(columns: PeopleColumns) -> Ints:
@@ -135,7 +141,8 @@ def _places(
     layers = (codes.cell, codes.micro, codes.node, codes.line, codes.exclusive)
     base = np.cumsum([0, *(len(layer) for layer in layers)], dtype=np.int64)
     scope = {code: number for number, code in enumerate(columns.scope_codes)}
-    rows = np.full((base[-1], 4), NONE, dtype=np.int32)
+    rows = layout.rows_of(int(base[-1]), 4)
+    rows[:] = NONE
     posts = np.vstack([lists.add_all(columns.scope_start, columns.scope_post), [[0, 0]]])
     numbers = [scope.get(code, NONE) for code in chained.from_iterable(layers)]
     rows[:, [layout.POSTS, layout.POSTS_END]] = posts[numbers]

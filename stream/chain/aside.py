@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from stream.chain.candidates import ask_aside
-from stream.chain.lookups import Moment, day_of, is_among
+from stream.chain.lookups import Moment, is_among, moment_of
 from stream.chain.slots import add_slots, posts_of, station
 from stream.chain.steps import write
 from stream.kernels import Owners, bare, inlined
@@ -74,6 +74,7 @@ def _enter_off_duty(tables: Tables, sheet: Sheet, at_ms: int) -> None:
             if count[N_ENTRIES] == len(sheet.entries) or count[N_TOLD] == len(sheet.told):
                 count[IS_FULL] = 1
                 return
+            sheet.ranked[count[N_ENTRIES]] = count[N_ENTRIES]
             entry = sheet.entries[count[N_ENTRIES]]
             entry[PERSON], entry[POST], entry[OWN], entry[WHY] = person, post, post, LAST_RESORT | OFF_DUTY
             entry[FROM_MS], entry[UNTIL_MS], entry[KEY] = at_ms, at_ms + LAST_RESORT_MS, 0
@@ -88,7 +89,7 @@ def write_last_resort(tables: Tables, owners: Owners, cases: Cases, case: int, s
     count = sheet.counts
     count[N_TOLD] = 0
     priority, at_ms = cases.rows[case, PRIORITY], cases.rows[case, AT_MS]
-    moment = Moment(case, cases.rows[case, CATEGORY], priority, OFFICE_STEP, at_ms, day_of(tables, at_ms))
+    moment = moment_of(tables, case, cases.rows[case, CATEGORY], priority, OFFICE_STEP, at_ms)
     for is_seat in (0, 1):
         for r in range(tables.last_resort.shape[0]):
             if tables.last_resort[r, IS_SEAT] != is_seat:
@@ -123,7 +124,7 @@ def _tell_too(tables: Tables, cases: Cases, moment: Moment, beside: Beside, shee
 def write_co_tellings(tables: Tables, owners: Owners, cases: Cases, case: int, sheet: Sheet, chains: Chains) -> None:
     """Write the chief of a line that is hit and stands in another chain, and the officers of the cells around."""
     category, priority, at_ms = cases.rows[case, CATEGORY], cases.rows[case, PRIORITY], cases.rows[case, AT_MS]
-    moment = Moment(case, category, priority, 0, at_ms, day_of(tables, at_ms))
+    moment = moment_of(tables, case, category, priority, 0, at_ms)
     line = posts_of(tables, LINES, owners.line[case])
     _tell_too(tables, cases, moment, Beside(line[0], line[1], tables.roles[0], LINE_HIT), sheet, chains)
     for k in range(owners.near.shape[1]):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from models.people.duty import DAY_MS
-from stream.chain.lookups import Moment, copy, day_of, first_held, holds, is_among, is_qualified, is_quiet, open_cases
+from stream.chain.lookups import Moment, first_held, holds, is_among, is_qualified, is_quiet, open_cases
 from stream.kernels import NONE, Ints, bare, inlined
 from stream.layout import (
     CHIEF_ABSENT,
@@ -14,10 +13,14 @@ from stream.layout import (
     DEPUTIES,
     DEPUTIES_END,
     DEPUTY,
+    DUTY_FROM,
+    DUTY_PERSON,
+    DUTY_UNTIL,
     FROM_MS,
     IS_DEPUTY,
     IS_FULL,
     IS_GROUP,
+    IS_VOLUNTEER,
     KEY,
     LOAD_UNKNOWN,
     MAX_OPEN,
@@ -73,8 +76,8 @@ class Turn(NamedTuple):
 @inlined
 def _refusal(tables: Tables, cases: Cases, moment: Moment, post: int, own: int, duty: int) -> int:
     """Return why who has a duty of post `own` is not asked for `post`, 0 if he is: the hard filters."""
-    person, unit = tables.duties[duty, 0], tables.posts[own, UNIT]
-    if moment.priority < URGENT and (tables.duties[duty, 3] or tables.units[unit, IS_GROUP]):
+    person, unit = tables.duties[duty, DUTY_PERSON], tables.posts[own, UNIT]
+    if moment.priority < URGENT and (tables.duties[duty, IS_VOLUNTEER] or tables.units[unit, IS_GROUP]):
         return VOLUNTEER
     if moment.step >= OFFICE_STEP:
         return 0
@@ -92,7 +95,7 @@ def _refusal(tables: Tables, cases: Cases, moment: Moment, post: int, own: int, 
 def _enter(tables: Tables, cases: Cases, moment: Moment, slot: Ints, duty: int, turn: Turn, sheet: Sheet) -> bool:
     """Enter the person of a duty for a slot (row of `Sheet.slots`) if he passes the filters and was not told before."""
     own, rank = turn.own, turn.rank
-    person, count = tables.duties[duty, 0], sheet.counts
+    person, count = tables.duties[duty, DUTY_PERSON], sheet.counts
     if is_among(sheet.told, 0, count[N_TOLD], person):
         return False
     refusal = _refusal(tables, cases, moment, slot[SLOT_POST], own, duty)
@@ -114,21 +117,22 @@ def _enter(tables: Tables, cases: Cases, moment: Moment, slot: Ints, duty: int, 
             count[WHY_SO] |= LOAD_UNKNOWN
             why |= LOAD_UNKNOWN
             n_open = 0
-        is_over = 1 if n_open > tables.persons[person, MAX_OPEN] else 0
+        is_over = 1 if n_open > tables.duties[duty, MAX_OPEN] else 0
         why |= OVER_LOAD * is_over
-        if is_quiet(tables, person, moment.due_ms):
+        if is_quiet(tables, duty, moment.minute):
             why |= QUIET_HOURS
     entry = sheet.entries[count[N_ENTRIES]]
     entry[PERSON], entry[POST], entry[OWN], entry[WHY] = person, slot[SLOT_POST], own, why
-    day_ms = moment.due_ms // DAY_MS * DAY_MS
-    entry[FROM_MS], entry[UNTIL_MS] = day_ms + int(tables.duties[duty, 1]), day_ms + int(tables.duties[duty, 2])
+    day_ms = moment.due_ms - moment.of_day_ms
+    entry[FROM_MS] = day_ms + int(tables.duties[duty, DUTY_FROM])
+    entry[UNTIL_MS] = day_ms + int(tables.duties[duty, DUTY_UNTIL])
     place = max((rank & (IS_DEPUTY - 1)) - 1, 0)
     entry[KEY] = slot[SLOT_ORDER] << 39 | (rank & IS_DEPUTY) | place << 22 | is_unqualified << 21 | is_over << 20
     entry[KEY] |= min(n_open, 0xFFFFF)
     entry[KEY + 1] = slot[SLOT_DISTANCE_M] << 32 | person
     entry[KEY + 2] = slot[SLOT_POST]
     is_group = tables.units[tables.posts[own, UNIT], IS_GROUP]
-    entry[MAY_LEAD] = 0 if is_unqualified or tables.duties[duty, 3] or is_group else 1
+    entry[MAY_LEAD] = 0 if is_unqualified or tables.duties[duty, IS_VOLUNTEER] or is_group else 1
     count[N_ENTRIES] += 1
     return True
 
@@ -138,7 +142,8 @@ def _enter_holders(tables: Tables, cases: Cases, moment: Moment, slot: Ints, tur
     """Enter whoever holds the post whose turn it is; return how many that are. Of deputies each takes a place."""
     n = 0
     for duty in range(tables.day_first[moment.day, turn.own], tables.day_first[moment.day, turn.own + 1]):
-        if holds(tables, duty, moment.due_ms) and (turn.only == NONE or turn.only == tables.duties[duty, 0]):
+        is_meant = turn.only == NONE or turn.only == tables.duties[duty, DUTY_PERSON]
+        if holds(tables, duty, moment.of_day_ms) and is_meant:
             place = turn.rank + n if turn.rank else 0
             entered = _enter(tables, cases, moment, slot, duty, Turn(turn.own, turn.only, place), sheet)
             n += 1 if entered else 0
@@ -155,18 +160,15 @@ def _before(a: Ints, b: Ints) -> bool:
 
 
 @inlined
-def _sort_entries(sheet: Sheet, spare: Ints) -> None:
-    """Sort the entries of a step; of two that compare equal the first stays first. `spare` is a row to work with."""
-    entries = sheet.entries
-    for i in range(1, sheet.counts[N_ENTRIES]):
-        if not _before(entries[i], entries[i - 1]):
-            continue
-        copy(entries[i], spare)
+def _rank_entries(sheet: Sheet) -> None:
+    """Put the entries of a step into their order; of two that compare equal the first stays first."""
+    entries, ranked = sheet.entries, sheet.ranked
+    for i in range(sheet.counts[N_ENTRIES]):
         k = i
-        while k > 0 and _before(spare, entries[k - 1]):
-            copy(entries[k - 1], entries[k])
+        while k > 0 and _before(entries[i], entries[ranked[k - 1]]):
+            ranked[k] = ranked[k - 1]
             k -= 1
-        copy(spare, entries[k])
+        ranked[k] = i
 
 
 @inlined
@@ -182,11 +184,13 @@ def _enter_slots(tables: Tables, cases: Cases, moment: Moment, sheet: Sheet) -> 
         else:
             count[IS_FULL] = 1
         rank, first = 0, tables.posts[post, DEPUTIES]
-        for k in range(first - 1, tables.posts[post, DEPUTIES_END]):
+        for k in range(first - 2, tables.posts[post, DEPUTIES_END], 2):
             own, only = int(post), NONE
             if k >= first:
-                deputy = int(tables.lists[k])
-                own, only = (deputy, NONE) if deputy >= 0 else (first_held(tables, moment, -2 - deputy), -2 - deputy)
+                deputy, own = int(tables.lists[k]), int(tables.lists[k + 1])
+                only = NONE if deputy >= 0 else -2 - deputy
+                if own == NONE:
+                    own = first_held(tables, moment, only)
             n = 0 if own == NONE else _enter_holders(tables, cases, moment, slot, Turn(own, only, rank), sheet)
             rank = rank + n if rank else 1 + (IS_DEPUTY if n else 0)
 
@@ -197,14 +201,13 @@ def _tell(sheet: Sheet) -> int:
     count = sheet.counts
     kept, before = 0, count[N_TOLD]
     for e in range(count[N_ENTRIES]):
-        person = sheet.entries[e, PERSON]
+        person = sheet.entries[sheet.ranked[e], PERSON]
         if is_among(sheet.told, before, count[N_TOLD], person):  # whoever was told at an earlier step is not entered
             continue
         if count[N_TOLD] == len(sheet.told):
             count[IS_FULL] = 1
             return 0
-        if kept < e:
-            copy(sheet.entries[e], sheet.entries[kept])
+        sheet.ranked[kept] = sheet.ranked[e]
         kept += 1
         sheet.told[count[N_TOLD]] = person
         count[N_TOLD] += 1
@@ -220,13 +223,9 @@ def ask(tables: Tables, cases: Cases, moment: Moment, sheet: Sheet) -> int:
     """
     sheet.counts[N_ENTRIES] = 0
     _enter_slots(tables, cases, moment, sheet)
-    n = sheet.counts[N_ENTRIES]
-    if n == 0:
+    if sheet.counts[N_ENTRIES] == 0:
         return 0
-    if n == len(sheet.entries):
-        sheet.counts[IS_FULL] = 1
-        return 0
-    _sort_entries(sheet, sheet.entries[n])
+    _rank_entries(sheet)
     return _tell(sheet)
 
 
@@ -237,12 +236,12 @@ def ask_aside(tables: Tables, cases: Cases, moment: Moment, sheet: Sheet) -> int
 
 
 @inlined
-def has_told(tables: Tables, sheet: Sheet, due_ms: int) -> bool:
+def has_told(tables: Tables, sheet: Sheet, moment: Moment) -> bool:
     """Whether somebody who holds one of the slots' posts then was given at an earlier step."""
-    day = day_of(tables, due_ms)
+    told, n_told = sheet.told, sheet.counts[N_TOLD]
     for s in range(sheet.counts[N_SLOTS]):
         post = sheet.slots[s, SLOT_POST]
-        for duty in range(tables.day_first[day, post], tables.day_first[day, post + 1]):
-            if holds(tables, duty, due_ms) and is_among(sheet.told, 0, sheet.counts[N_TOLD], tables.duties[duty, 0]):
+        for duty in range(tables.day_first[moment.day, post], tables.day_first[moment.day, post + 1]):
+            if holds(tables, duty, moment.of_day_ms) and is_among(told, 0, n_told, tables.duties[duty, DUTY_PERSON]):
                 return True
     return False

@@ -9,6 +9,9 @@ from stream.kernels import NONE, Ints, inlined
 from stream.layout import (
     DAY_KEYS,
     DAY_MINUTES,
+    DUTY_FROM,
+    DUTY_PERSON,
+    DUTY_UNTIL,
     HELD,
     HELD_END,
     IS_FILLED,
@@ -21,7 +24,13 @@ from stream.layout import (
 
 
 class Moment(NamedTuple):
-    """A step of one question: what is needed to tell who may be asked. `day` is a row of `Tables.day_first`."""
+    """A step of one question: what is needed to tell who may be asked.
+
+    Attributes:
+        day: row of `Tables.day_first` and `Tables.clocks`.
+        of_day_ms: since the UTC day began.
+        minute: of the local day.
+    """
 
     case: int
     category: int
@@ -29,6 +38,23 @@ class Moment(NamedTuple):
     step: int
     due_ms: int
     day: int
+    of_day_ms: int
+    minute: int
+
+
+@inlined
+def day_of(tables: Tables, at_ms: int) -> int:
+    """Return the row of a moment's day in `Tables.day_first` and `Tables.clocks`."""
+    return int(tables.day_row[at_ms // DAY_MS & (DAY_KEYS - 1)])
+
+
+@inlined
+def moment_of(tables: Tables, case: int, category: int, priority: int, step: int, due_ms: int) -> Moment:
+    """Return a step, with what all who are asked at it have in common."""
+    day = day_of(tables, due_ms)
+    ahead = tables.clocks[day, 0] if due_ms < tables.clocks[day, 1] else tables.clocks[day, 2]
+    minute = (due_ms // MINUTE_MS + ahead) % DAY_MINUTES
+    return Moment(case, category, priority, step, due_ms, day, due_ms % DAY_MS, minute)
 
 
 @inlined
@@ -41,22 +67,9 @@ def is_among(values: Ints, first: int, end: int, value: int) -> bool:
 
 
 @inlined
-def copy(source: Ints, target: Ints) -> None:
-    """Copy a row; an assignment by slices would make an array in between."""
-    for column in range(len(target)):
-        target[column] = source[column]
-
-
-@inlined
-def day_of(tables: Tables, at_ms: int) -> int:
-    """Return the row of a moment's day in `Tables.day_first` and `Tables.clocks`."""
-    return int(tables.day_row[at_ms // DAY_MS & (DAY_KEYS - 1)])
-
-
-@inlined
-def holds(tables: Tables, duty: int, at_ms: int) -> bool:
-    """Whether a duty of the day of `at_ms` is held then."""
-    return bool(tables.duties[duty, 1] <= at_ms % DAY_MS < tables.duties[duty, 2])
+def holds(tables: Tables, duty: int, of_day_ms: int) -> bool:
+    """Whether a duty of a day is held so long after it began."""
+    return bool(tables.duties[duty, DUTY_FROM] <= of_day_ms < tables.duties[duty, DUTY_UNTIL])
 
 
 @inlined
@@ -65,20 +78,17 @@ def first_held(tables: Tables, moment: Moment, person: int) -> int:
     for i in range(tables.persons[person, HELD], tables.persons[person, HELD_END]):
         own = tables.lists[i]
         for duty in range(tables.day_first[moment.day, own], tables.day_first[moment.day, own + 1]):
-            if tables.duties[duty, 0] == person and holds(tables, duty, moment.due_ms):
+            if tables.duties[duty, DUTY_PERSON] == person and holds(tables, duty, moment.of_day_ms):
                 return int(own)
     return NONE
 
 
 @inlined
-def is_quiet(tables: Tables, person: int, at_ms: int) -> bool:
-    """Whether it is then a quiet hour of somebody, by the clock of the roster."""
-    start, end = tables.persons[person, QUIET_FROM], tables.persons[person, QUIET_UNTIL]
+def is_quiet(tables: Tables, duty: int, now: int) -> bool:
+    """Whether it is a quiet hour of who has a duty, at a minute of the local day."""
+    start, end = tables.duties[duty, QUIET_FROM], tables.duties[duty, QUIET_UNTIL]
     if start < 0:
         return False
-    day = day_of(tables, at_ms)
-    ahead = tables.clocks[day, 0] if at_ms < tables.clocks[day, 1] else tables.clocks[day, 2]
-    now = (at_ms // MINUTE_MS + ahead) % DAY_MINUTES
     return bool(start <= now < end) if start < end else bool(now >= start or now < end)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from stream.chain.candidates import ask, has_told
-from stream.chain.lookups import Moment, copy, day_of
+from stream.chain.lookups import moment_of
 from stream.chain.slots import fill_slots
 from stream.kernels import NONE, Owners, bare, inlined
 from stream.layout import (
@@ -57,8 +57,10 @@ def write(sheet: Sheet, chains: Chains, step: tuple[int, int, int, int], chiefs:
         if not (deputies if are_deputies else chiefs):
             continue
         for e in range(count[N_ENTRIES]):
-            if bool(sheet.entries[e, KEY] & IS_DEPUTY) == are_deputies:
-                copy(sheet.entries[e], chains.candidates[n])
+            entry = sheet.entries[sheet.ranked[e]]
+            if bool(entry[KEY] & IS_DEPUTY) == are_deputies:
+                for column in range(chains.candidates.shape[1]):
+                    chains.candidates[n, column] = entry[column]
                 n += 1
     row = chains.steps[count[N_STEPS]]
     row[STEP_ROW], row[STEP_OFFSET_MS], row[STEP_AT_ONCE], row[STEP_REASONS] = step
@@ -73,7 +75,7 @@ def _write_step(tables: Tables, sheet: Sheet, chains: Chains, priority: int, ste
     row, offset_ms, at_once, why = step
     has_chief, has_deputy = False, False
     for e in range(sheet.counts[N_ENTRIES]):
-        if sheet.entries[e, KEY] & IS_DEPUTY:
+        if sheet.entries[sheet.ranked[e], KEY] & IS_DEPUTY:
             has_deputy = True
         else:
             has_chief = True
@@ -89,9 +91,10 @@ def _write_step(tables: Tables, sheet: Sheet, chains: Chains, priority: int, ste
 def _note_leads(sheet: Sheet) -> None:
     """Count who of the entries may lead. The first of all leads."""
     for e in range(sheet.counts[N_ENTRIES]):
-        if sheet.entries[e, MAY_LEAD]:
+        entry = sheet.entries[sheet.ranked[e]]
+        if entry[MAY_LEAD]:
             if sheet.counts[N_LEADS] == 0:
-                sheet.counts[LEADER] = sheet.entries[e, POST]
+                sheet.counts[LEADER] = entry[POST]
             sheet.counts[N_LEADS] += 1
 
 
@@ -111,7 +114,8 @@ def write_chain(tables: Tables, owners: Owners, cases: Cases, case: int, sheet: 
         if skipped_ms != NONE and not rule[IS_SEAT]:
             offset_ms = min(offset_ms, skipped_ms)
         due_ms = max(at_ms, cases.rows[case, SINCE_MS] + offset_ms)
-        n = ask(tables, cases, Moment(case, category, priority, step, due_ms, day_of(tables, due_ms)), sheet)
+        moment = moment_of(tables, case, category, priority, step, due_ms)
+        n = ask(tables, cases, moment, sheet)
         if rule[IS_SEAT]:
             write(sheet, chains, (row, offset_ms, rule[AT_ONCE], 0), True, True)
         elif n:
@@ -120,6 +124,6 @@ def write_chain(tables: Tables, owners: Owners, cases: Cases, case: int, sheet: 
             skipped_ms = np.int64(NONE)
             if step < OFFICE_STEP:
                 _note_leads(sheet)
-        elif not has_told(tables, sheet, due_ms):
+        elif not has_told(tables, sheet, moment):
             count[WHY_SO] |= NOBODY if count[N_SLOTS] else NO_POST
             skipped_ms = offset_ms
