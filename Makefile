@@ -39,6 +39,10 @@ bench: .venv/test
 	$(BIN)/python -m benchmarks.bench_chain --quick
 	$(BIN)/python -m benchmarks.bench_detect --quick
 	$(BIN)/python -m benchmarks.bench_stream --quick
+	$(BIN)/python -m benchmarks.bench_locate --quick
+	$(BIN)/python -m benchmarks.bench_fences --quick
+	$(BIN)/python -m benchmarks.bench_rank --quick
+	$(BIN)/python -m benchmarks.bench_people --quick
 
 .venv/demo: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }

@@ -24,8 +24,7 @@ import shapely
 
 from benchmarks.locating import TURN_FROM, Hexagons, Linear, Points, Search, Shapely, shapes_of
 from models.city import generate
-from models.outlines import Polygons
-from models.places import Cell, CellKind, CellType, Places
+from models.places import Cell, CellType, Places
 from stream.kernels import Indices
 from stream.locate import Locator, warm
 
@@ -35,14 +34,8 @@ BATCHES: Final = (1, 512, 200_000)
 ONE_BY_ONE: Final = 3_000
 NEAR_BORDER_E7: Final = 200
 """About 2 m."""
-MAX_H3_CELLS: Final = 1_000
-"""Covering more cells with hexagons takes minutes."""
 ROUNDS: Final = 3
 TURN_S: Final = 0.02
-FENCES: Final = 400
-FENCE_VERTICES: Final = 2_000
-TILE38_PER_S: Final = 5_000 / 60
-"""What users report of tile38 with 400 complex fences (issue 245): 5,000 points a minute; not run here."""
 
 
 def line(case: Mapping[str, object], metric: str, value: float, unit: str, **more: object) -> None:
@@ -140,7 +133,7 @@ def measure(cells: int, points: int) -> None:
     (locator,) = built
     line(case, "index_bytes", locator.layers.cells.nbytes, "B")
     linear = Linear.of(outlines)
-    hexagons = Hexagons.of(outlines) if cells <= MAX_H3_CELLS else None
+    hexagons = Hexagons.of(outlines)
     rng = np.random.default_rng(cells)
     for where, some in drawn(base, shapes, points, rng):
         case = {"cells": len(base), "points": where}
@@ -179,14 +172,10 @@ def compare(case: Mapping[str, object], locator: Locator, shapes: Shapely, point
         line(case, "points_per_s", rate, "1/s", of=name)
 
 
-def beside(
-    case: Mapping[str, object], locator: Locator, linear: Linear, hexagons: Hexagons | None, points: Points
-) -> None:
+def beside(case: Mapping[str, object], locator: Locator, linear: Linear, hexagons: Hexagons, points: Points) -> None:
     """Print the linear scan and H3 beside ours, on fewer points: they are slow."""
     few = points.part(0, 2_000)
-    contenders: dict[str, Search] = {"numba_linear_scan": linear.search}
-    if hexagons:
-        contenders["h3_python_loop"] = hexagons.search
+    contenders: dict[str, Search] = {"numba_linear_scan": linear.search, "h3_python_loop": hexagons.search}
     ours = rates({"ours": lambda some: locator.cell_many(some.lon, some.lat)}, few, len(few))["ours"]
     answer = locator.cell_many(few.lon, few.lat)
     for name, search in contenders.items():
@@ -198,62 +187,6 @@ def beside(
         )  # fmt: skip
 
 
-def fences(points: int) -> None:
-    """Replay what tile38's users report: 400 complex fences that overlap, and which of them each point lies in."""
-    rng = np.random.default_rng(245)
-    outlines = [_fence(rng) for _ in range(FENCES)]
-    places = Places(
-        cells=tuple(
-            Cell(
-                code=f"{i:03}",
-                kind=CellKind.MIXED,
-                type=CellType.EXCLUSIVE,
-                parent="area",
-                polygons=outline,
-                name="f",
-                name_en="f",
-            )
-            for i, outline in enumerate(outlines)
-        )
-    )
-    locator, shapes = Locator(places), Shapely.of(shapes_of(outlines))
-    lon, lat = (
-        rng.integers(centre - 100_000 * 10, centre + 100_000 * 10, points) for centre in (1_065_080_000, 295_080_000)
-    )
-    some = Points.of(lon, lat)
-    case = {"fences": FENCES, "vertices": FENCE_VERTICES}
-    asked = list(zip(lon.tolist(), lat.tolist(), strict=True))
-    wrong = sum(
-        len(set(locator.exclusive(*point)) ^ set(shapes.tree.query(shape, predicate="intersects").tolist()))
-        for point, shape in zip(asked[:2_000], some.shapes, strict=False)
-    )
-    line(case, "fences_unlike_oracle", wrong, "1")
-    taken: dict[str, list[float]] = {"ours": [], "shapely": []}
-    for _ in range(ROUNDS):
-        taken["ours"].append(seconds(lambda: [locator.exclusive(*point) for point in asked]))
-        taken["shapely"].append(seconds(lambda: shapes.tree.query(some.shapes, predicate="intersects")))
-    ours, peer = (points / median(taken[name]) for name in ("ours", "shapely"))
-    line(
-        case,
-        "points_per_s_one_at_a_time",
-        ours,
-        "1/s",
-        peer="shapely_query_batch",
-        peer_value=_round(peer),
-        ratio=round(ours / peer, 1),
-    )
-    line(case, "points_per_s_reported_of_tile38", TILE38_PER_S, "1/s", source="tile38 issue 245, not run here")
-
-
-def _fence(rng: np.random.Generator) -> Polygons:
-    angle = np.sort(rng.random(FENCE_VERTICES)) * 2 * np.pi
-    wave = sum(rng.random() / k * np.sin(k * angle + rng.random() * 7) for k in range(2, 12))
-    radius = 1e5 * rng.uniform(0.5, 3) * (1 + 0.25 * wave + 0.02 * rng.random(FENCE_VERTICES))
-    centre = np.array([1_065_080_000, 295_080_000]) + rng.integers(-900_000, 900_000, 2)
-    ring = centre + np.rint(np.column_stack([radius * np.cos(angle), radius * np.sin(angle)])).astype(np.int64)
-    return Polygons.of([(np.vstack([ring, ring[:1]]),)])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="two cities, within 40 s")
@@ -262,7 +195,6 @@ def main() -> None:
     line({}, "warm_s", seconds(warm), "s")
     for cells in args.cells or (QUICK_CELLS if args.quick else CELLS):
         measure(cells, 20_000 if args.quick else max(BATCHES))
-    fences(5_000 if args.quick else 50_000)
 
 
 if __name__ == "__main__":
