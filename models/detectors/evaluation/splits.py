@@ -52,9 +52,11 @@ def splits(labels: tuple[str, ...], data: Path) -> Iterator[Split]:
         meaning = "test, in-domain: other pictures of the two sources of training; garbage is from one source alone"
         yield Split("test", meaning, street_pictures(data, "test", recipe.labels), is_test=True)
         return
-    meaning = "training sources without fire, held out by hash with their near twins; the points were chosen on them"
+    meaning = (
+        "training sources without fire: held out by hash with near twins, and `street_val`; points were chosen on them"
+    )
     yield Split("held_out", meaning, corpus.held_out, has_ap=False)
     meaning = "test: one source that training never saw, CCTV and news, 15 to 20 videos"
     yield Split("test_cctv", meaning, fire_pictures(data, "test_cctv", recipe.labels), is_test=True, has_runs=True)
-    meaning = "test: daytime streets without fire; `pothole` alone is of a source that training never saw"
+    meaning = "test: daytime streets without fire; `pothole` alone is of a source of which training saw one picture"
     yield Split("test_neg", meaning, fire_pictures(data, "test_neg", recipe.labels), is_test=True, has_ap=False)

@@ -11,6 +11,7 @@ import pytest
 
 from models.detectors import load, read_manifest, thresholds_of
 from models.detectors.card import figures, summary
+from models.detectors.evaluation.integers import float_convolutions, operators
 from models.detectors.manifest import ZOO, Manifest
 from models.detectors.report import Report, SeenBox, check_points, read_report, report_path
 
@@ -18,6 +19,7 @@ ROOT = Path(__file__).parents[3]
 DATA = ROOT.parent / "shared" / "data"
 SHIPPED = sorted(path.stem for path in ZOO.glob("*.toml"))
 MOST_LOST = 0.01
+MOST_APART = 0.003
 
 
 def shipped(name: str) -> tuple[Manifest, Report]:
@@ -51,6 +53,86 @@ def test_the_readme_says_what_was_measured() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     missing = [line for line in summary(shipped(name)[1] for name in SHIPPED).splitlines() if line not in readme]
     assert missing == [], "paste what models.detectors.card.summary renders"
+
+
+FIRE_CARD = """\
+of the {fires.pictures} `test_cctv` pictures with fire the hint finds {fires.hint} and the alarm {fires.alarm},
+with {quiet.hint} and {quiet.alarm} false pictures of {quiet.pictures};
+On validation it is {own.hint} and {own.alarm} of {own.pictures}.
+Smoke crosses over better: {smoke.hint} and {smoke.alarm} of {smoke.pictures}.
+{unseen.hint} of {unseen.pictures} for fire at the hint and {unseen.alarm} at the alarm
+{hazy.hint} and {hazy.alarm} for smoke;
+`house_fire` is reported after {house_smoke.hint:.1f} s by its smoke, as fire after {house.hint:.1f} s
+and at the alarm point after {house.alarm:.1f} s;
+A single frame shows fire at the hint after {house.frame:.1f} s:
+Validation AP50 of fire ({ap50[val_fire]}) is below
+smoke ({ap50[val_smoke]}) is above both
+On `test_cctv` smoke is {ap50[test_cctv_smoke]}, below both
+fire hit-AP {hit_ap[test_cctv_fire]},
+"""
+STREET_CARD = """\
+it sees a vehicle on {bins[garbage111].seen} of the {bins[garbage111].pictures} garbage pictures,
+and a bin or garbage on {bins[nepal].seen} of the {bins[nepal].pictures} vehicle pictures
+at the alarm it finds them on {two.alarm} of {two.pictures} test pictures.
+on {motor.hint} of {motor.pictures} test pictures without a motor vehicle it sees one.
+"""
+README = """\
+finds {fires.hint} of {fires.pictures} unseen CCTV fires at the hint
+with {quiet.hint} false of {quiet.pictures} street pictures, and {fires.alarm} with {quiet.alarm} at the alarm
+{precision} is what opens by default;
+"""
+
+
+def test_what_is_told_beside_the_tables_is_what_was_measured() -> None:
+    fire, street = (of_default(name) for name in ("fire_smoke", "street_order"))
+    for path, sentences, said in (
+        (ZOO / "fire_smoke.md", FIRE_CARD, fire),
+        (ZOO / "street_order.md", STREET_CARD, street),
+        (ROOT / "README.md", README, fire),
+    ):
+        text = " ".join(path.read_text(encoding="utf-8").split())
+        for part in sentences.splitlines():
+            assert part.format_map(said) in text, path.name
+
+
+def of_default(name: str) -> dict[str, object]:
+    """What the network that opens by default does, under the names of the sentences above."""
+    manifest, report = shipped(name)
+    counts = {(r.split, r.source, r.label, r.truth): r for r in report.readings if r.precision == manifest.precision}
+    clips = {(clip.clip, clip.label): clip for clip in report.clips}
+    scores = {f"{s.split}_{s.label}": s for s in report.scores if s.precision == manifest.precision}
+    return {
+        "ap50": {key: f"{score.ap50:.3f}".lstrip("0") for key, score in scores.items()},
+        "hit_ap": {key: f"{score.hit_ap:.3f}".lstrip("0") for key, score in scores.items()},
+        "fires": counts.get(("test_cctv", "all", "fire", "present")),
+        "quiet": counts.get(("test_neg", "all", "fire", "absent")),
+        "own": counts.get(("val", "all", "fire", "present")),
+        "smoke": counts.get(("test_cctv", "all", "smoke", "present")),
+        "unseen": counts.get(("test_neg", "pothole", "fire", "absent")),
+        "hazy": counts.get(("test_neg", "pothole", "smoke", "absent")),
+        "house": clips.get(("house_fire", "fire")),
+        "house_smoke": clips.get(("house_fire", "smoke")),
+        "bins": {count.source: count for count in report.foreign_counts if count.precision == manifest.precision},
+        "two": counts.get(("test", "all", "two_wheeler", "present")),
+        "motor": counts.get(("test", "all", "motor_vehicle", "absent")),
+        "precision": manifest.precision.upper(),
+    }
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_no_convolution_that_ships_in_integers_is_computed_in_float(name: str) -> None:
+    manifest, report = shipped(name)
+    found = operators(ZOO / manifest.network("int8").file)
+    assert float_convolutions(found) == float_convolutions(report.int8_operators) == 0
+    assert found.get("QLinearConv") == report.int8_operators["QLinearConv"] > 0
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_integers_lose_nothing_where_sums_cannot_saturate(name: str) -> None:
+    _, report = shipped(name)
+    usual = {(score.split, score.label): score.ap50 for score in report.scores if score.precision == "int8"}
+    assert {(score.split, score.label) for score in report.exact} == usual.keys()
+    assert all(abs(score.ap50 - usual[score.split, score.label]) <= MOST_APART for score in report.exact)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
