@@ -18,7 +18,7 @@ Image = NDArray[np.uint8]
 Mask = NDArray[np.float32]
 Random = np.random.Generator
 
-LIGHTERS: Final = "contfire"  # lighters, candles and matches: no flame that a street camera sees
+LIGHTERS: Final = "hiep_unknown"  # lighters, candles and matches above all: no flame that a street camera sees
 LAMPS: Final = ((255, 255, 255), (190, 235, 255), (90, 180, 255), (40, 120, 255), (40, 40, 255))
 EMBER: Final = np.array((40, 130, 255), np.float32)  # light of a fire on what is around it, BGR
 
