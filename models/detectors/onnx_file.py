@@ -116,6 +116,8 @@ def _fields(buffer: memoryview) -> Iterator[tuple[int, int, memoryview]]:
     position, nothing = 0, buffer[:0]
     while position < len(buffer):
         key, position = _varint(buffer, position)
+        if key >> 32:  # others drop what is above, and would read a field here that was hidden from us
+            raise ValueError(f"byte {position} is no protobuf")
         kind, value, block = key & 7, 0, nothing
         if kind == VARINT:
             value, position = _varint(buffer, position)

@@ -183,6 +183,14 @@ def test_every_changed_byte_is_refused_or_read_but_never_crashes() -> None:
             read(bytes(changed))
 
 
+def test_a_field_that_is_hidden_behind_high_bits_is_refused() -> None:
+    """ONNX Runtime drops all but 32 bits of a field's key: weights in a file could hide from their hash."""
+    hidden = varint(14 << 3 | 1 << 32) + number(0, 1)[1:]
+    block = number(2, 1) + chunk(8, "w") + hidden
+    with pytest.raises(ConfigError, match=r"is no ONNX file, or a part of one: byte \d+ is no protobuf"):
+        read(chunk(7, chunk(1, node("Relu", "a", "b")) + chunk(5, block)))
+
+
 def test_graphs_that_lie_too_deep_in_each_other_are_refused() -> None:
     graph = chunk(1, node("Relu", "a", "b"))
     for _ in range(DEPTH + 2):
