@@ -166,14 +166,19 @@ def check_points(manifest: Manifest, path: Path, report: Report | None) -> None:
     """Refuse operating points that were not fixed before the tests were read.
 
     Raises:
-        ConfigError: the points were edited since they were sealed, or since this very network was scored.
+        ConfigError: the points were edited since they were sealed, or since this very network was scored, or nobody can
+            tell any more.
     """
-    if manifest.points_sha256 is not None and manifest.points_sha256 != manifest.seal:
-        what = "the operating points, the gate or the networks were edited after the points were sealed"
+    is_sealed = manifest.points_sha256 is not None or manifest.scores
+    if is_sealed and manifest.points_sha256 != manifest.seal:
+        what = "the operating points, the gate, the networks or their decoding were edited after the points were sealed"
         remedy = (
             "restore the file, or choose points anew with `gridwarden publish`; an operator's go into thresholds.toml"
         )
         raise ConfigError([Problem(path, "points_sha256", what, remedy)])
+    if manifest.scores and report is None:
+        what = "it was scored, and what the tests were read with is not beside it"
+        raise ConfigError([Problem(path, "scores", what, f"restore {report_path(path).name}")])
     is_same = report is not None and report.networks.get("fp32") == manifest.sha256
     if report is not None and is_same and report.points_sha256 != manifest.seal:
         what = "the tests were read with other points for this very network"

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from models.detectors.card import BEGIN, END, figures, summary, with_figures
 from models.detectors.evaluation.writing import write
-from models.detectors.manifest import Gate, Manifest, Precision, Score, Threshold, Variant, read_manifest
+from models.detectors.manifest import Gate, Input, Manifest, Precision, Score, Threshold, Variant, read_manifest
 from models.detectors.report import (
     Alarms,
     Clip,
@@ -109,6 +109,8 @@ def test_points_that_were_edited_after_sealing_are_refused() -> None:
         replace(SEALED, gate=Gate(min_hits=2)),
         replace(SEALED, overlap=0.5),
         replace(SEALED, int8=None, precision="fp32"),
+        replace(SEALED, activation="sigmoid"),
+        replace(SEALED, input=Input(dtype="float32", scale=2.0)),
     ):
         with pytest.raises(ConfigError, match=r"points_sha256: .* edited after the points were sealed; restore"):
             check_points(edited, Path("own.toml"), None)
@@ -122,6 +124,15 @@ def test_points_that_were_sealed_anew_after_scoring_are_refused() -> None:
         check_points(edited, Path("own.toml"), REPORT)
     trained_again = replace(edited, sha256="3" * 64)
     check_points(replace(trained_again, points_sha256=trained_again.seal), Path("own.toml"), REPORT)
+
+
+def test_a_scored_manifest_without_its_seal_or_its_report_is_refused() -> None:
+    scored = replace(SEALED, scores=SCORES)
+    check_points(scored, Path("own.toml"), REPORT)
+    with pytest.raises(ConfigError, match="edited after the points were sealed"):
+        check_points(replace(scored, points_sha256=None), Path("own.toml"), REPORT)
+    with pytest.raises(ConfigError, match=r"scores: it was scored, .*; restore own\.scores\.json"):
+        check_points(scored, Path("own.toml"), None)
 
 
 def test_a_report_is_written_beside_the_manifest_into_it_and_its_card(tmp_path: Path) -> None:
