@@ -3,7 +3,7 @@
     python -m benchmarks.soak_detect [--inferences 200000] [--network NAME_OR_PATH] [--precision int8]
 
 Prints one JSON line with the growth after the first 500, and one for each tenth of the way; exit code 1 if it is more
-than 5 MiB.
+than 5 MB.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from numpy.typing import NDArray
 from models.detectors import Detector, load
 
 SETTLED: Final = 500  # until then caches and arenas fill
-MOST_MIB: Final = 5.0
+MOST_MB: Final = 5.0
 SIZES: Final = ((360, 640), (240, 320), (481, 641), (320, 180), (64, 1000))
 TENTHS: Final = 10
 
 
 def soak(detector: Detector, pictures: Sequence[NDArray[np.uint8]], inferences: int) -> Iterator[tuple[int, float]]:
-    """Run it; yield the number of inferences and the resident memory in MiB, from `SETTLED` on."""
+    """Run it; yield the number of inferences and the resident memory in MB, from `SETTLED` on."""
     process = psutil.Process()
     marks = {SETTLED} | {SETTLED + (inferences - SETTLED) * n // TENTHS for n in range(1, TENTHS + 1)}
     for count in range(1, inferences + 1):
         detector.detect(pictures[count % len(pictures)])
         if count in marks:
             gc.collect()
-            yield count, process.memory_info().rss / 2**20
+            yield count, process.memory_info().rss / 1e6
 
 
-def line(case: Mapping[str, object], metric: str, mib: float) -> None:
+def line(case: Mapping[str, object], metric: str, megabytes: float) -> None:
     """Print one figure as one JSON line."""
-    row = {"bench": "soak_detect", "case": case, "metric": metric, "value": round(mib, 3), "unit": "MiB"}
+    row = {"bench": "soak_detect", "case": case, "metric": metric, "value": round(megabytes, 3), "unit": "MB"}
     print(json.dumps(row), flush=True)
 
 
@@ -57,12 +57,12 @@ def main() -> int:
     inferences = max(args.inferences, 2 * SETTLED)
     case = {"network": detector.manifest.name, "precision": detector.precision, "inferences": inferences}
     resident = []
-    for count, mib in soak(detector, pictures, inferences):
-        resident.append(mib)
-        line({**case, "after": count}, "resident_mib", mib)
+    for count, megabytes in soak(detector, pictures, inferences):
+        resident.append(megabytes)
+        line({**case, "after": count}, "resident_mb", megabytes)
     growth = resident[-1] - resident[0]
-    line(case, "growth_mib", growth)
-    return 1 if growth > MOST_MIB else 0
+    line(case, "growth_mb", growth)
+    return 1 if growth > MOST_MB else 0
 
 
 if __name__ == "__main__":

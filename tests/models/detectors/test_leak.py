@@ -10,7 +10,7 @@ from models.detectors import read_manifest
 
 
 @pytest.mark.slow
-def test_five_thousand_inferences_do_not_grow_by_five_mebibytes() -> None:
+def test_five_thousand_inferences_do_not_grow_by_five_megabytes() -> None:
     """In a process of its own, whose memory no other test moves; `python -m benchmarks.soak_detect` does 200,000."""
     precision = read_manifest("fire_smoke").precisions[-1]  # the fastest that is shipped
     command = [sys.executable, "-m", "benchmarks.soak_detect", "--inferences", "5000", "--precision", precision]
