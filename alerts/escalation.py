@@ -70,6 +70,7 @@ class Clock(enum.StrEnum):
     INVESTIGATION = "investigation"
     NOBODY_LEFT = "nobody_left"
     REMATCH = "rematch"
+    QUIET = "quiet"
 
 
 class Why(enum.StrEnum):
@@ -238,6 +239,7 @@ class _Chain:
             yield self._wait_on_holder(telling)
         if self.rematch.until_ms is not None:
             yield self._wait(self.rematch.until_ms, Clock.REMATCH, (STREAM,))
+        yield from self._until_awake(self._on_duty(self.case.order.co_tellings))
         if self.timers.held_until_ms is None:
             yield from self._upward_waits(holders)
 
@@ -267,6 +269,7 @@ class _Chain:
                 since_ms, limit_ms = newest.intended_ms, self.limits.answer_ms
                 clock, on = Clock.ANSWER, (newest.intent.person,)
             else:
+                running += self._until_awake(self._may_be_told(step))
                 continue
             until_ms = self.timers.runs_out_ms(since_ms, limit_ms)
             running.append(Wait(until_ms=max(until_ms, self.now_ms + 1), clock=clock, on=on or (SEAT,)))
@@ -289,13 +292,32 @@ class _Chain:
         return self.timers.elapsed(self.case.since[(step.step, step.seat)]) >= step.offset_ms
 
     def _askable(self, candidates: Iterable[Candidate]) -> list[Candidate]:
-        """Return who was never told of this case, by any step, and is on duty now."""
+        """Return who was never told of this case, by any step, is on duty now, and may be called now."""
+        return [one for one in self._on_duty(candidates) if self._is_awake(one)]
+
+    def _on_duty(self, candidates: Iterable[Candidate]) -> list[Candidate]:
         return [one for one in self._untold(candidates) if one.duty_from_ms <= self.now_ms < one.duty_until_ms]
 
+    def _is_awake(self, one: Candidate) -> bool:
+        """Return whether somebody may be called now: quiet hours defer what is not urgent."""
+        return self.case.priority <= Priority.P2 or not one.quiet_from_ms <= self.now_ms < one.quiet_until_ms
+
+    def _until_awake(self, candidates: Iterable[Candidate]) -> list[Wait]:
+        """Return the clock that runs for whoever of them is only waited for because of quiet hours."""
+        asleep = [one for one in candidates if not self._is_awake(one)]
+        if not asleep:
+            return []
+        until_ms = min(one.quiet_until_ms for one in asleep)
+        return [Wait(until_ms=until_ms, clock=Clock.QUIET, on=tuple(one.person for one in asleep))]
+
     def _reachable(self, step: OrderStep) -> list[Candidate]:
+        """Return who of a step may be told now."""
+        return [one for one in self._may_be_told(step) if self._is_awake(one)]
+
+    def _may_be_told(self, step: OrderStep) -> list[Candidate]:
         """Return who of a step may be told: where nobody is on duty and no better chain can come, those off duty."""
         if not self._is_deserted(step) or self.rematch.has_hope:
-            return self._askable(step.candidates)
+            return self._on_duty(step.candidates)
         return [replace(one, reasons=(*one.reasons, Why.OFF_DUTY.value)) for one in self._untold(step.candidates)]
 
     def _untold(self, candidates: Iterable[Candidate]) -> list[Candidate]:
@@ -303,7 +325,7 @@ class _Chain:
 
     def _is_deserted(self, step: OrderStep) -> bool:
         """Return whether a step is left to people who are off duty: of those told, if any, nobody may still come."""
-        if self._askable(step.candidates) or not self._untold(step.candidates):
+        if self._on_duty(step.candidates) or not self._untold(step.candidates):
             return False
         is_planned = any(one.person in self._planned for one in step.candidates)
         return not is_planned and all(telling.declined for telling in self._told_of(step))
@@ -317,4 +339,4 @@ class _Chain:
             return False
         if self._is_deserted(step) and self.rematch.has_hope:
             return False
-        return all(telling.declined for telling in self._told_of(step)) and not self._reachable(step)
+        return all(telling.declined for telling in self._told_of(step)) and not self._may_be_told(step)

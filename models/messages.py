@@ -363,6 +363,8 @@ class Candidate(Message, frozen=True, kw_only=True):
 
     Attributes:
         duty_until_ms: end of the shift that makes him a candidate, exclusive.
+        quiet_from_ms: of P3 and P4 alone: from then on he is not to be called, until
+        quiet_until_ms: this moment; both 0: he may be called at any time.
         reasons: codes such as `INSIDE_CELL`, `DEPUTY`, `OVER_LOAD`.
     """
 
@@ -370,6 +372,8 @@ class Candidate(Message, frozen=True, kw_only=True):
     person: Id
     duty_from_ms: Ms
     duty_until_ms: Ms
+    quiet_from_ms: Ms = 0
+    quiet_until_ms: Ms = 0
     reasons: tuple[str, ...] = ()
 
 

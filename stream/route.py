@@ -17,6 +17,7 @@ from models.cases import Case
 from models.errors import ConfigError, Problem
 from models.geo import point_e7
 from models.messages import Stage
+from stream.quiet import with_quiet_hours
 from stream.rank import Match, Question, match
 from stream.route_text import legend, lines
 from stream.settle import with_settlers
@@ -60,7 +61,7 @@ def route(asked: Asked, world: World) -> Match:
         priority=category.priority_at(Stage.ALARM),
         at_ms=asked.at_ms,
     )
-    return with_settlers(match(question, world), category, world.people)
+    return with_quiet_hours(with_settlers(match(question, world), category, world.people), question, world.people)
 
 
 def moment(text: str | None, world: World, *, now_ms: int) -> int:

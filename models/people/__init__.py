@@ -6,6 +6,7 @@ A post is a role in a place; a person holds it while on shift. Every post but th
 
 from __future__ import annotations
 
+import datetime as dt
 import zoneinfo
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
@@ -206,6 +207,26 @@ class People(Content, frozen=True, kw_only=True):
         """Whether the person's quiet hours run."""
         quiet = self.person_by_id[person_id].quiet_hours
         return quiet is not None and is_within_daily(quiet.start, quiet.end, self.plan.local(at_ms).time())
+
+    @cached_property
+    def has_quiet_hours(self) -> bool:
+        """Whether anybody has any."""
+        return any(person.quiet_hours for person in self.persons)
+
+    def quiet_span(self, person_id: str, at_ms: int) -> tuple[int, int] | None:
+        """Give the quiet hours of a person that run at a moment, else the next ones; None where he has none."""
+        quiet = self.person_by_id[person_id].quiet_hours
+        if quiet is None:
+            return None
+        day, over_midnight = self.plan.local(at_ms).date(), dt.timedelta(days=quiet.end <= quiet.start)
+        spans = (
+            tuple(
+                self.plan.to_ms(dt.datetime.combine(date, clock))
+                for date, clock in ((start, quiet.start), (start + over_midnight, quiet.end))
+            )
+            for start in (day - dt.timedelta(days=1), day, day + dt.timedelta(days=1))
+        )
+        return next((from_ms, until_ms) for from_ms, until_ms in spans if until_ms > at_ms)
 
     def has_contract(self, unit_id: str, at_ms: int) -> bool:
         """Whether a unit may be asked: it has no contract to run out, or one that runs."""

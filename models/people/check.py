@@ -109,18 +109,21 @@ def _above(people: People, post: Post, problem: Namer) -> Iterator[Problem]:
 
 
 def _cycles(people: People, problem: Namer) -> Iterator[Problem]:
-    up = {post.id: [post.supervisor] if post.supervisor else [] for post in people.posts}
-    aside = {post.id: [d for d in post.deputies if d in people.post_by_id] for post in people.posts}
+    known = people.post_by_id
+    up = {post.id: [post.supervisor] for post in people.posts if post.supervisor}
+    aside = {post.id: [d for d in post.deputies if d in known] for post in people.posts if post.deputies}
     for name, edges in (("supervisor", up), ("deputies", aside)):
         candidates = _without_dead_ends(edges)
-        for index, post in enumerate(people.posts):
+        for index, post in enumerate(people.posts if candidates else ()):
             if post.id in candidates and _comes_back(post.id, candidates):
                 what = f"post {post.id} comes back to itself over {name}"
                 yield problem(f"posts[{index}].{name}", what, "break the circle at one of its posts")
 
 
 def _without_dead_ends(edges: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Take away posts that lead nowhere until none is left: of a sound file, everything."""
+    """Take away posts to which nothing leads, then those that lead nowhere until none is left: if sound, everything."""
+    named = {target for targets in edges.values() for target in targets}
+    edges = {node: targets for node, targets in edges.items() if targets and node in named}
     incoming: dict[str, list[str]] = {}
     for node, targets in edges.items():
         for target in targets:

@@ -123,7 +123,8 @@ class PeopleColumns:
         deputies = [(deputy, post_number.get(deputy, NOBODY)) for post in posts for deputy in post.deputies]
         scopes = sorted((code, number) for number, post in enumerate(posts) for code in dict.fromkeys(post.scope))
         posts_at = Counter(code for code, _ in scopes)
-        held = [post_number[post.id] for person in persons for post in people.posts_of.get(person.id, ())]
+        shifts = _Shifts.of(people, post_number, person_number)
+        holder, held = _held(people, shifts, post_number, person_number)
         names = tuple(sorted({name for person in persons for name in person.qualifications}))
         bit = {name: 1 << index for index, name in enumerate(names)}
         quiet = [person.quiet_hours for person in persons]
@@ -146,8 +147,8 @@ class PeopleColumns:
             ),
             scope_start=starts_of(posts_at.values()),
             scope_post=_column((number for _, number in scopes), np.int32),
-            held_start=starts_of(len(people.posts_of.get(person.id, ())) for person in persons),
-            held_post=_column(held, np.int32),
+            held_start=starts_of(np.bincount(holder, minlength=len(persons))),
+            held_post=held.astype(np.int32),
             employment=_column((EMPLOYMENTS.index(person.employment) for person in persons), np.uint8),
             max_open=_column((person.max_open for person in persons), np.int32),
             quiet_from_min=_column((_minute(hours.start) if hours else NO_QUIET for hours in quiet), np.int16),
@@ -159,7 +160,7 @@ class PeopleColumns:
             is_volunteer_group=_column((unit.kind is UnitKind.VOLUNTEER_GROUP for unit in units), np.bool_),
             contract_from_ms=_column((from_ms for from_ms, _ in terms), np.int64),
             contract_until_ms=_column((until_ms for _, until_ms in terms), np.int64),
-            _shifts=_Shifts.of(people, post_number, person_number),
+            _shifts=shifts,
         )
 
     def authority(self, keys: Sequence[str]) -> NDArray[np.int8]:
@@ -281,12 +282,16 @@ class _Shifts:
         place = {time: index for index, time in enumerate(times)}
         to_ms = cache(people.plan.to_ms)
         bits = cache(lambda days: sum(1 << WEEK.index(day) for day in set(days)))
+        post = _column((posts[shift.post] for shift in weekly), np.int64)
+        person = _column((persons[shift.person] for shift in weekly), np.int64)
+        start = _column((place[shift.start] for shift in weekly), np.int64)
+        order = np.lexsort((start, person, post))  # so that those of a day are sorted already: see `joined`
         return cls(
-            post=_column((posts[shift.post] for shift in weekly), np.int64),
-            person=_column((persons[shift.person] for shift in weekly), np.int64),
-            days=_column((bits(shift.days) for shift in weekly), np.uint8),
-            start=_column((place[shift.start] for shift in weekly), np.int64),
-            end=_column((place[shift.end] for shift in weekly), np.int64),
+            post=post[order],
+            person=person[order],
+            days=_column((bits(shift.days) for shift in weekly), np.uint8)[order],
+            start=start[order],
+            end=_column((place[shift.end] for shift in weekly), np.int64)[order],
             times=times,
             dated=Spans.of((posts[s.post], persons[s.person], to_ms(s.start), to_ms(s.end)) for s in dated),
         )
@@ -319,24 +324,40 @@ def joined(spans: Spans, posts: int, window: tuple[int, int]) -> DutyColumns:
     """Sort the rows of a window by post, person and time, and join those that touch or overlap."""
     width = window[1] - window[0] + 1
     pair = spans.post << 32 | spans.person
-    _, rank = np.unique(pair, return_inverse=True)
-    # A person at a post has a stretch of the number line for himself: sorting and joining are then about numbers alone.
-    base = rank.astype(np.int64) * width - window[0]
-    order = np.argsort(base + spans.from_ms)
-    since, to = (base + spans.from_ms)[order], (base + spans.until_ms)[order]
+    # Of a few days, each sorted, and one after the other, a stable sort has little to do.
+    order = np.argsort(pair, kind="stable")
+    is_new, from_ms = np.ones(len(pair), np.bool_), spans.from_ms[order]
+    is_new[1:] = np.diff(pair[order]) != 0
+    if np.any((from_ms[1:] < from_ms[:-1]) & ~is_new[1:]):
+        order = np.lexsort((spans.from_ms, pair))
+    # A person at a post has a stretch of the number line for himself: joining is then about numbers alone.
+    base = np.cumsum(is_new) * width - window[0]
+    since, to = base + spans.from_ms[order], base + spans.until_ms[order]
     reach = np.maximum.accumulate(to) if len(to) else to
-    is_first = np.ones(len(since), np.bool_)
-    is_first[1:] = (since[1:] > reach[:-1]) | (rank[order][1:] != rank[order][:-1])
+    is_first = is_new.copy()
+    is_first[1:] |= since[1:] > reach[:-1]
     first = np.flatnonzero(is_first)
     last = np.append(first[1:], len(since))[: len(first)] - 1
     rows = order[first]
     return DutyColumns(
         start=starts_of(np.bincount(spans.post[rows], minlength=posts)),
         person=spans.person[rows].astype(np.int32),
-        from_ms=since[first] - base[rows],
-        until_ms=reach[last] - base[rows],
+        from_ms=since[first] - base[first],
+        until_ms=reach[last] - base[first],
         window=window,
     )
+
+
+def _held(people: People, shifts: _Shifts, posts: Mapping[str, int], persons: Mapping[str, int]) -> tuple[I64, I64]:
+    """Give persons and the posts that they hold by any shift or swap, sorted, each pair once."""
+    swaps = [
+        (posts[s.post], persons[s.substitute]) for s in people.swaps if s.post in posts and s.substitute in persons
+    ]
+    post, person = np.array(swaps, np.int64).reshape(-1, 2).T
+    person = np.concatenate([shifts.person, shifts.dated.person, person])
+    post = np.concatenate([shifts.post, shifts.dated.post, post])
+    pairs = np.unique(person << 32 | post)
+    return pairs >> 32, pairs & 0xFFFFFFFF
 
 
 def _numbered(records: Iterable[R]) -> tuple[dict[str, int], list[R]]:

@@ -54,8 +54,20 @@ def read(path: Path) -> People:
     Raises:
         ConfigError: with all mistakes of the files.
     """
+    people, problems = parse(path)
+    if people is None or problems:
+        raise ConfigError(problems)
+    return people
+
+
+def parse(path: Path) -> tuple[People | None, list[Problem]]:
+    """Return what stands in `people.toml` and the CSV tables beside it, None where a value has no shape; and mistakes.
+
+    Raises:
+        ConfigError: `people.toml` cannot be read at all.
+    """
     with uncollected():
-        return _read(path)
+        return _parse(path)
 
 
 def tables_of(path: Path) -> dict[str, Path]:
@@ -63,7 +75,7 @@ def tables_of(path: Path) -> dict[str, Path]:
     return {name: file for name in TABLES if (file := path.parent / FOLDER / f"{name}.csv").is_file()}
 
 
-def _read(path: Path) -> People:
+def _parse(path: Path) -> tuple[People | None, list[Problem]]:
     problems: list[Problem] = []
     values = read_toml(path)
     tables = tables_of(path)
@@ -73,12 +85,10 @@ def _read(path: Path) -> People:
         del values[name]
     people = convert(values, People, file=path, path="", problems=problems)
     loaded = {name: read_csv(file, TABLES[name], problems) for name, file in tables.items()}
-    if people is not None and not problems:
-        people = msgspec.structs.replace(people, **loaded)
-        problems += check(people, path, tables)
     if people is None or problems:
-        raise ConfigError(problems)
-    return people
+        return None, problems
+    people = msgspec.structs.replace(people, **loaded)
+    return people, check(people, path, tables)
 
 
 def read_csv(file: Path, kind: type[R], problems: list[Problem]) -> tuple[R, ...]:
@@ -159,32 +169,38 @@ def _plain(shape: object) -> object:
 
 
 def _values(file: Path, field: _Field, columns: Mapping[str, Sequence[str]], problems: list[Problem]) -> list[object]:
-    """Give the values of a field. Equal cells become one value: a roster has few days and times."""
+    """Give the values of a field. Equal cells become one value if they are many: a roster has few days and times."""
     names = [name.rpartition(".")[2] for name in field.columns if name in columns]
     found = [columns[name] for name in field.columns if name in columns]
     cells: Sequence[Any] = list(zip(*found, strict=True)) if field.is_nested else found[0]
-    different = list(dict.fromkeys(cells))
-    given: list[object] = different
+    different: Sequence[Any] = list(dict.fromkeys(cells))
+    if 2 * len(different) > len(cells):
+        different = cells
+    given: Sequence[object] = different
     if field.is_nested:
         given = [{name: cell for name, cell in zip(names, row, strict=True) if cell} for row in different]
     elif field.is_list:
-        given = [[item.strip() for item in cell.split(BETWEEN) if item.strip()] for cell in different]
+        given = [[item for item in map(str.strip, cell.split(BETWEEN)) if item] for cell in different]
     values, wrong = _converted(given, field)
     for at in wrong:
-        lines = [number for number, cell in enumerate(cells, 2) if cell == different[at]]
+        lines = [at + 2]
+        if different is not cells:
+            lines = [number for number, cell in enumerate(cells, 2) if cell == different[at]]
         for number in lines[:MAX_NAMED]:
             what = f"{different[at]!r}: {wrong[at][:1].lower()}{wrong[at][1:]}"
             problems.append(Problem(file, f"line {number}, {field.name}", what, "correct the cell"))
+    if different is cells:
+        return values
     value_of = dict(zip(different, values, strict=True))
     return [value_of[cell] for cell in cells]
 
 
 def _converted(given: Sequence[object], field: _Field) -> tuple[list[object], dict[int, str]]:
     """Return the values of cells, and what is wrong with the first of those that have none, by place."""
-    filled = [value for value in given if value or field.is_required]
+    filled = given if field.is_required else [value for value in given if value]
     wrong: dict[int, str] = {}
     try:
-        values = iter(msgspec.convert(filled, list[field.type], strict=False))  # type: ignore[name-defined]
+        values: list[object] = msgspec.convert(filled, list[field.type], strict=False)  # type: ignore[name-defined]
     except msgspec.ValidationError:
         for at, value in enumerate(given):
             try:
@@ -195,7 +211,10 @@ def _converted(given: Sequence[object], field: _Field) -> tuple[list[object], di
             if len(wrong) == MAX_NAMED:
                 break
         return [None] * len(given), wrong
-    return [next(values) if value or field.is_required else field.default for value in given], wrong
+    if len(values) == len(given):
+        return values, wrong
+    rest = iter(values)
+    return [next(rest) if value else field.default for value in given], wrong
 
 
 def _records(kind: type[R], columns: Mapping[str, Sequence[object]]) -> tuple[R, ...]:

@@ -12,7 +12,8 @@ from models.errors import Problem
 from models.people import People, Profile
 from models.people.check import named
 from models.people.posts import Role
-from models.places import CellType, LineKind, NodeKind, Places
+from models.places import Cell, CellType, LineKind, NodeKind, Places
+from models.places.sources import PlaceProblem
 
 Namer = Callable[..., Problem]
 """`Problem` with its first arguments given: the file, and sometimes the path."""
@@ -50,7 +51,7 @@ def cross_problems(
         *_patterns(people, places, catalogue, in_people, in_places, in_catalogue),
         *_shared_ids(people, places, in_people),
         *_partners(people, places, in_people),
-        *_cells_without_officer(people, places, in_places),
+        *_cells_without_officer(people, places, partial(PlaceProblem, file=places_file)),
     ]
 
 
@@ -146,6 +147,11 @@ def _partners(people: People, places: Places, problem: Namer) -> Iterator[Proble
 
 def _cells_without_officer(people: People, places: Places, problem: Namer) -> Iterator[Problem]:
     """Every base cell has who is asked first: its grid officer, or, without a grid tier, the chief of its line."""
+
+    def vacant_cell(cell: Cell, what: str, remedy: str) -> Problem:
+        path, codes = f"cells[{cell.code}]", (cell.code,)
+        return problem(path=path, what=what, remedy=remedy, codes=codes, shape=cell.polygons)
+
     wanted = "grid officer" if people.profile is Profile.FIVE_CHIEFS_GRID else "chief of its line"
     for cell in places.cells:
         if cell.type is not CellType.BASE:
@@ -158,8 +164,8 @@ def _cells_without_officer(people: People, places: Places, problem: Namer) -> It
             remedy = "add a post with this cell in its scope to people.toml"
             if wanted != "grid officer":
                 remedy = "name its line, and give that line a chief in people.toml"
-            yield problem(f"cells[{cell.code}]", f"cell {cell.code} has no {wanted}", remedy)
+            yield vacant_cell(cell, f"cell {cell.code} has no {wanted}", remedy)
         vacant = [seat for seat in people.team if not any(post.seat == seat for post in posts)]
         if vacant:
             what = f"the team of cell {cell.code} lacks: {', '.join(vacant)}"
-            yield problem(f"cells[{cell.code}]", what, "add a post with this seat and the cell in its scope")
+            yield vacant_cell(cell, what, "add a post with this seat and the cell in its scope")

@@ -191,11 +191,71 @@ def test_an_order_that_comes_again_is_no_entry_and_an_older_one_changes_no_step(
     assert people(desk.wait(T0 + MIN)) == ["c"]
 
 
+def test_the_lead_moves_to_another_post_only_when_somebody_of_it_accepts() -> None:
+    desk, _ = opened(step(0, "a"), step(1, "c", after_ms=3 * MIN), step(2, "d", after_ms=3 * MIN))
+    desk.wait(T0 + 3 * MIN)
+    assert desk.case.lead_post == "post-a", "told is not taken"
+    desk.say("d", ReceiptKind.ACCEPTED)
+    desk.now_ms += MIN
+    desk.say("c", ReceiptKind.ACCEPTED)
+    assert desk.case.lead_post == "post-d", "who was first keeps it"
+    desk.say("d", ReceiptKind.DECLINED)
+    assert desk.case.lead_post == "post-c"
+    desk.say("a", ReceiptKind.ACCEPTED)
+    assert desk.case.lead_post == "post-a", "whose patch it is"
+    desk.say("a", ReceiptKind.DECLINED)
+    desk.say("c", ReceiptKind.DECLINED)
+    assert desk.case.lead_post == "post-a"
+
+
 def test_who_is_off_duty_at_sending_time_is_skipped() -> None:
     gone = candidate("post-a", "a", duty=(0, T0))
     not_yet = candidate("post-b", "b", duty=(T0 + MIN, 1 << 52))
     _, told = opened(step(0, gone, not_yet, "c"))
     assert people(told) == ["c"]
+
+
+def resting(person: str, until_ms: int, from_ms: int = 0) -> Candidate:
+    return replace(candidate(f"post-{person}", person), quiet_from_ms=from_ms, quiet_until_ms=until_ms)
+
+
+def test_quiet_hours_defer_what_can_wait_and_somebody_awake_goes_first() -> None:
+    asleep = resting("a", T0 + 300 * MIN)
+    desk, told = opened(step(0, asleep, "b"), priority=Priority.P3)
+    assert people(told) == ["b"]
+    assert desk.say("b", ReceiptKind.DECLINED) == []
+    assert (Clock.QUIET, ("a",)) in [(wait.clock, wait.on) for wait in desk.plan(desk.case.incident_id).wait]
+    assert desk.wait(T0 + 300 * MIN - 1) == []
+    assert people(desk.wait(T0 + 300 * MIN)) == ["a"]
+
+
+def test_nobody_above_takes_the_place_of_who_is_asleep_before_his_own_time_has_come() -> None:
+    desk, told = opened(step(0, resting("a", T0 + 300 * MIN)), step(1, "c", after_ms=15 * MIN), priority=Priority.P3)
+    assert told == []
+    assert people(desk.wait(T0 + 15 * MIN)) == ["c"]
+
+
+def test_of_those_who_are_told_at_once_each_is_told_when_he_is_awake() -> None:
+    people_of_it = ("c", resting("a", T0 + 30 * MIN), resting("b", T0 + 60 * MIN))
+    desk, told = opened(step(0, *people_of_it, at_once=True), priority=Priority.P4)
+    assert people(told) == ["c"]
+    assert people(desk.wait(T0 + 30 * MIN)) == ["a"]
+    assert people(desk.wait(T0 + 60 * MIN)) == ["b"]
+
+
+def test_quiet_hours_that_begin_before_his_turn_count() -> None:
+    desk, _ = opened(step(0, "a", resting("b", T0 + 500 * MIN, T0 + MIN)), priority=Priority.P3)
+    assert desk.wait(T0 + 499 * MIN) == []
+    assert people(desk.wait(T0 + 500 * MIN)) == ["b"]
+
+
+def test_what_is_urgent_or_becomes_so_waits_for_nobody_to_wake_up() -> None:
+    asleep = step(0, resting("a", T0 + 300 * MIN))
+    assert people(opened(asleep, priority=Priority.P2)[1]) == ["a"]
+    desk, told = opened(asleep, priority=Priority.P3)
+    assert told == []
+    raised = replace(desk.case.order.incident, priority=Priority.P2)
+    assert people(desk.submit(order(raised, steps=(asleep,), revision=2, seq=2))) == ["a"]
 
 
 def test_the_acknowledge_of_the_seat_stops_the_clock_of_the_seat_alone() -> None:
@@ -312,13 +372,19 @@ events_strategy = st.lists(
 )
 
 
+QUIET = {"e": (T0, T0 + 7 * MIN), "f": (T0 + MIN, T0 + 60 * MIN)}
+
+
 def build(spec: list[tuple[tuple[str, ...], int, bool]]) -> tuple[OrderStep, ...]:
-    return tuple(step(n, *who, after_ms=after, at_once=at_once) for n, (who, after, at_once) in enumerate(spec))
+    return tuple(
+        step(n, *(resting(p, QUIET[p][1], QUIET[p][0]) if p in QUIET else p for p in who), after_ms=ms, at_once=at_once)
+        for n, (who, ms, at_once) in enumerate(spec)
+    )
 
 
-def play(spec: list[tuple[tuple[str, ...], int, bool]], events: list[tuple[object, ...]]) -> Desk:
+def play(spec: list[tuple[tuple[str, ...], int, bool]], events: list[tuple[object, ...]], priority: Priority) -> Desk:
     """Run any history through the core; refusals are part of it."""
-    desk, _ = opened(*build(spec))
+    desk, _ = opened(*build(spec), priority=priority)
     for kind, one, two in events:
         try:
             if kind == "say":
@@ -355,18 +421,18 @@ def check(desk: Desk) -> None:
         assert plan == Plan()
 
 
-@given(steps_strategy, events_strategy)
+@given(steps_strategy, events_strategy, st.sampled_from([Priority.P2, Priority.P3]))
 def test_nobody_is_told_twice_and_every_open_case_has_a_next_action_time(
-    spec: list[tuple[tuple[str, ...], int, bool]], events: list[tuple[object, ...]]
+    spec: list[tuple[tuple[str, ...], int, bool]], events: list[tuple[object, ...]], priority: Priority
 ) -> None:
-    play(spec, events)
+    play(spec, events, priority)
 
 
-@given(steps_strategy, events_strategy)
+@given(steps_strategy, events_strategy, st.sampled_from([Priority.P2, Priority.P3]))
 def test_a_replay_of_the_ledger_is_the_live_state(
-    spec: list[tuple[tuple[str, ...], int, bool]], events: list[tuple[object, ...]]
+    spec: list[tuple[tuple[str, ...], int, bool]], events: list[tuple[object, ...]], priority: Priority
 ) -> None:
-    desk = play(spec, events)
+    desk = play(spec, events, priority)
     replayed = Casebook()
     for entry in desk.entries:
         replayed.apply(entry)

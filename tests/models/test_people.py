@@ -15,7 +15,7 @@ from models.catalogue import Lead
 from models.city import generate
 from models.errors import ConfigError, Problem
 from models.messages import Priority
-from models.people import May, People, Profile, Role
+from models.people import May, People, Person, Profile, QuietHours, Role
 from models.people.duty import DAY_MS, DutyPlan, Rota, WeeklyShift
 from models.people.fit import cross_problems
 from models.places import CellType
@@ -243,6 +243,30 @@ def test_quiet_hours_run_over_midnight(town: People) -> None:
     quiet = [town.is_quiet("anna", at_ms(f"2026-11-23T{time}")) for time in ("21:59", "22:00", "06:59", "07:00")]
     assert quiet == [False, True, True, False]
     assert not town.is_quiet("ben", at_ms("2026-11-23T23:00"))
+
+
+@pytest.mark.parametrize(
+    ("when", "start", "end"),
+    [
+        ("2026-11-23T21:59", "2026-11-23T22:00", "2026-11-24T07:00"),
+        ("2026-11-24T06:59", "2026-11-23T22:00", "2026-11-24T07:00"),
+        ("2026-11-24T07:00", "2026-11-24T22:00", "2026-11-25T07:00"),
+        ("2026-10-25T02:30", "2026-10-24T22:00", "2026-10-25T07:00"),  # the clocks go back: ten hours
+    ],
+)
+def test_quiet_hours_that_run_or_come_next_are_given_as_moments(town: People, when: str, start: str, end: str) -> None:
+    assert town.quiet_span("anna", at_ms(when)) == (at_ms(start), at_ms(end))
+    assert town.quiet_span("ben", at_ms(when)) is None
+
+
+@given(st.integers(at_ms("2026-03-20T00:00"), at_ms("2026-11-05T00:00")), st.times(), st.times())
+def test_it_is_quiet_exactly_within_those_moments(when_ms: int, start: dt.time, end: dt.time) -> None:
+    start, end = start.replace(second=0, microsecond=0), end.replace(second=0, microsecond=0)
+    anna = Person(id="a", display_name="A", name_en="A", quiet_hours=QuietHours(start=start, end=end))
+    people = People(time_zone="Asia/Shanghai", persons=(anna,))
+    from_ms, until_ms = people.quiet_span("a", when_ms) or (0, 0)
+    assert people.is_quiet("a", when_ms) is (from_ms <= when_ms < until_ms)
+    assert when_ms < until_ms
 
 
 def test_a_contract_ends_with_its_last_day(town: People) -> None:

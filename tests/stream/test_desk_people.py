@@ -11,6 +11,7 @@ import pytest
 
 from models.calendar import Weekday
 from models.messages import DecisionKind, DispatchOrder, Load, Priority, Stage
+from models.people import QuietHours
 from models.people.duty import WeeklyShift
 from models.people.loads import FRESH_MS
 from stream.desk.desk import Desk
@@ -54,6 +55,26 @@ def test_who_has_too_much_on_his_hands_is_asked_last(log: Log) -> None:
     assert asked(order)[:2] == ["p-other", "p-grid-1"]
     assert "OVER_LOAD" in order.steps[0].candidates[1].reasons
     assert "LOAD_UNKNOWN" not in order.reasons
+
+
+def test_an_order_says_when_whom_it_names_is_not_to_be_called_unless_it_is_urgent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    night = QuietHours(start=dt.time(22), end=dt.time(7))
+    roster = b.people()
+    people = msgspec.structs.replace(
+        roster, persons=tuple(msgspec.structs.replace(one, quiet_hours=night) for one in roster.persons)
+    )
+    monkeypatch.setattr(test_desk, "WORLD", b.world(people=people))
+    (order,) = Log().signal(**ORDER)
+    for step in order.steps:
+        for one in step.candidates:
+            due_ms = order.ordered_at_ms + step.offset_ms
+            wanted = (0, 0) if step.seat else people.quiet_span(one.person, due_ms)
+            assert (one.quiet_from_ms, one.quiet_until_ms) == wanted
+    (urgent,) = Log().signal(stage=Stage.ALARM)
+    assert urgent.incident.priority is Priority.P1
+    assert not any(one.quiet_until_ms for step in urgent.steps for one in step.candidates)
 
 
 def test_a_load_counts_for_nothing_where_it_is_urgent(log: Log) -> None:

@@ -131,6 +131,7 @@ const TABLES = {
     nobody_left: ["已无人可派，请指挥席处理", "nobody is left: the seat must act"],
     investigation: ["正在现场核查，到时全面报警", "being looked into: then a general alarm"],
     rematch: ["正在重新匹配责任人", "asking who is responsible now"],
+    quiet: ["免打扰时段结束后通知", "called after their quiet hours"],
   },
   hop: {
     captured: ["拍摄", "captured"], inferred: ["识别", "inferred"], queued: ["入队", "queued"], sent: ["发出", "sent"],
