@@ -137,6 +137,14 @@ class Case(Struct, frozen=True, kw_only=True):
         return self.acknowledged is not None and not is_raised(self.acknowledged[1], self.order.incident.stage)
 
     @property
+    def lead_post(self) -> str:
+        """The post that leads: the one of the order, until somebody of another has taken the case."""
+        tellings = [telling for telling in self.tellings.values() if telling.accepted and not telling.intent.seat]
+        taken = {telling.intent.post: telling.first(ReceiptKind.ACCEPTED) or 0 for telling in tellings}
+        own = self.order.lead_post
+        return own if own in taken else min(taken, key=taken.__getitem__, default=own)
+
+    @property
     def state(self) -> str:
         """One of the states of the case that this version reaches: `dispatched`, `accepted`, `handling`, ..."""
         if self.merged_into is not None:

@@ -235,7 +235,7 @@ def case_view(case: Case, book: Casebook, names: Names, plan: Plan) -> CaseView:
         late=incident.late,
         evidence=evidence,
         evidence_missing=len(incident.evidence_ids) - len(evidence),
-        lead_post=text(names.post(order.lead_post)),
+        lead_post=text(names.post(case.lead_post)),
         lead_unit=text(names.unit(order.lead_unit)),
         basis=text(names.basis(order.basis)),
         order_reasons=_reasons(order.reasons),

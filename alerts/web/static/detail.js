@@ -71,7 +71,7 @@ export class CaseDetail {
       h("p", { class: "dim" },
         [t("accuracy", { m: Math.round(one.radius_m) }), t("seenTimes", { n: one.count }),
           t("confidence", { p: Math.round(100 * one.confidence) }), one.sources.join(", ")].join(" · ")),
-      one.basis.zh && h("p", { class: "dim basis" }, `${t("leads")} ${pick(one.lead_unit)} · ${t("basis")} ${pick(one.basis)}`),
+      one.basis.zh && h("p", { class: "dim basis" }, `${t("leads")} ${pick(one.lead_unit)} · ${pick(one.lead_post)} · ${t("basis")} ${pick(one.basis)}`),
       h("p", { class: "dim id" }, one.incident_id),
     );
   }
