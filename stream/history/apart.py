@@ -1,31 +1,24 @@
 """The history's file, written by a process of its own: deciding never waits for it, and it has a core to itself.
 
-It is asked over its standard input and answers on its standard output, in frames of a length and MessagePack. It ends
-when who asks does, however that one ends: what it was writing then is asked for again after the next start.
+It is asked over its standard input and answers on its standard output. It ends when who asks does, however that one
+ends: what it was writing then is asked for again after the next start.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any, Final
-
-import msgspec
+from typing import Any, Final
 
 from models.errors import StorageError
+from stream import frames
 from stream.history.sqlite import History
 from stream.history.store import Here
 
 STOP_S: Final = 10.0
-_LENGTH_BYTES: Final = 4
-_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG of prctl(2)
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder().decode
 
 
 class Apart:
@@ -79,8 +72,8 @@ class Apart:
         assert child.stdin is not None
         assert child.stdout is not None
         try:
-            _write(child.stdin, [what, argument])
-            answer = _read(child.stdout)
+            frames.write(child.stdin, [what, argument])
+            answer = frames.read(child.stdout)
         except BrokenPipeError:
             answer = None
         if answer is None:
@@ -91,45 +84,28 @@ class Apart:
                 child.stdin.close()
             self._child = None
             raise StorageError(f"{self._path}: the process that writes the history has ended with {code}")
-        done, failure = answer
+        done, failure = frames.decode(answer)
         if failure is not None:
             raise StorageError(failure)
         return int(done)
 
     def _start(self) -> subprocess.Popen[bytes]:
-        # -P: a folder named `stream` in the working directory must not stand in for ours.
-        command = [sys.executable, "-P", "-m", "stream.history.apart", str(self._path)]
+        command = frames.command("stream.history.apart", str(self._path))
         self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         return self._child
 
 
-def _write(pipe: IO[bytes], message: object) -> None:
-    data = _encode(message)
-    pipe.write(len(data).to_bytes(_LENGTH_BYTES, "big"))
-    pipe.write(data)
-    pipe.flush()
-
-
-def _read(pipe: IO[bytes]) -> Any:  # noqa: ANN401  # what `_write` was given; None: there is no more
-    length = int.from_bytes(pipe.read(_LENGTH_BYTES), "big")
-    data = pipe.read(length)
-    return _decode(data) if length and len(data) == length else None
-
-
 def main(path: Path) -> None:
     """Do what is asked until nobody can ask any more."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
-    for number in (signal.SIGINT, signal.SIGTERM):  # whoever asks decides when it is over
-        signal.signal(number, signal.SIG_IGN)
+    frames.live_and_die_with_parent()
     store: Here | None = None
-    while (asked := _read(sys.stdin.buffer)) is not None:
-        what, argument = asked
+    while (asked := frames.read(sys.stdin.buffer)) is not None:
+        what, argument = frames.decode(asked)
         try:
             store = store or Here(History(path))
-            _write(sys.stdout.buffer, [_do(store, what, argument), None])
+            frames.write(sys.stdout.buffer, [_do(store, what, argument), None])
         except StorageError as exc:
-            _write(sys.stdout.buffer, [0, str(exc)])
+            frames.write(sys.stdout.buffer, [0, str(exc)])
     if store is not None:
         store.close()
 

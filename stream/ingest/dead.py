@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from models.errors import MessageError, Reason
-from models.messages import VERSION, DeadLetter, decode
+from models.messages import VERSION, DeadLetter, decode, encode
+from stream.log.file import NewRecord
 
 HEAD_BYTES: Final = 4096
 
@@ -26,6 +27,12 @@ def dead_letter(source: str, payload: bytes, error: MessageError, *, now_ms: int
         sha256=hashlib.sha256(payload).hexdigest(),
         head_b64=base64.b64encode(payload[:HEAD_BYTES]).decode(),
     )
+
+
+def dead(source: str, payload: bytes, error: MessageError, *, now_ms: int) -> NewRecord:
+    """Return the dead letter as it is appended, by its source."""
+    letter = encode(dead_letter(source, payload, error, now_ms=now_ms))
+    return NewRecord("dead", 0, letter, now_ms, source.encode()[:500])
 
 
 def rule_failed(exc: Exception) -> MessageError:

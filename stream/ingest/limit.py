@@ -22,12 +22,12 @@ class Limiter:
         self._burst = burst
         self._buckets: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
-    def take(self, key: str, now_ms: int) -> bool:
-        """Return whether `key` may say one more thing now, and count it."""
+    def take(self, key: str, now_ms: int, cost: int = 1) -> bool:
+        """Return whether `key` may say one more thing now, which costs so many tokens, and count it."""
         tokens, since_ms = self._buckets.pop(key, (self._burst, now_ms))
         tokens = min(self._burst, tokens + max(0, now_ms - since_ms) * self._per_ms)
-        may = tokens >= 1
-        self._buckets[key] = (tokens - may, now_ms)
+        may = tokens >= cost
+        self._buckets[key] = (tokens - cost if may else tokens, now_ms)
         if len(self._buckets) > KEYS:
             self._buckets.popitem(last=False)
         return may

@@ -94,6 +94,16 @@ class Registry:
         self._by_source = {one.source: self.sites[one.id] for one in places.devices if one.source}
         self._partitions = partitions
 
+    @classmethod
+    def of_sites(cls, sites: Mapping[str, Site], *, partitions: int) -> Registry:
+        """Return one that knows these sites, and nothing of where anything else is."""
+        registry = cls(Places(), lambda points: [{} for _ in points], partitions=partitions)
+        registry.sites = sites
+        registry._homes = Homes(
+            {key: site.zone for key, site in sites.items()}, {site.zone: site.partition for site in sites.values()}
+        )
+        return registry
+
     def site_of(self, source: str) -> Site | None:
         """Return the site of a device of another make; what names a part of a device names the device."""
         while source:

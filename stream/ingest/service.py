@@ -1,52 +1,57 @@
 """From the broker into the log: take, locate, store, and only then acknowledge.
 
-The link's thread hands messages to a bounded queue. Each round takes what is waiting, up to 2,048 observations, stores
-it in one transaction and acknowledges it: at once when idle, in larger and larger rounds when busy.
+Each round takes what is waiting, up to 2,048 observations, stores it in one transaction and acknowledges it: at once
+when idle, in larger and larger rounds when busy. What devices have seen comes through a process of its own
+(`stream.ingest.apart`) where this is the only worker.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+import msgspec
+
 from models import clock, topics
 from models.config import Mqtt
 from models.errors import MessageError
 from models.link import Link
 from models.messages import VERSION, Ack, Decision, Heartbeat, Load, encode
-from models.seqset import to_ranges
 from stream.egress import Egress
-from stream.ingest.admission import Arrival, Gate, RetiredError, check_size, locate_moving, take
-from stream.ingest.dead import dead_letter, rule_failed
+from stream.ingest.admission import Arrival, Gate, RetiredError, locate_moving, take
+from stream.ingest.apart import Apart
+from stream.ingest.dead import dead, rule_failed
+from stream.ingest.inbox import Inbox, Waiting
 from stream.ingest.limit import Limiter
+from stream.ingest.relay import Begin, Delivery, Part, Stored, parts_of
+from stream.ingest.replies import acks_of, stored
 from stream.log.append import Appender, new
 from stream.log.file import NewRecord
-from stream.records import DecisionRecord, HeartbeatRecord, LoadRecord, ObservationRecord, Said
+from stream.records import DecisionRecord, GatheredRecord, HeartbeatRecord, LoadRecord, Said
 from stream.records import encode as encode_record
 
 log = logging.getLogger(__name__)
 
 ROUND_ITEMS: Final = 2048
-"""Observations of one round at most; it may hold one message more."""
+"""Observations of one round at most; it may hold one message or delivery more."""
 RECORD_ITEMS: Final = 512
 """Observations of one record at most."""
-WAITING: Final = 1024
-"""Messages waiting at most, each of at most 64 KiB: a larger one is judged when it comes."""
 SHARE: Final = "$share/stream/"
-MESSAGES_PER_S: Final = 200.0
-"""Of one sender, at most: each holds up to 256 observations. What is beyond it is sent again, by a sender of ours."""
 LETTERS_PER_S: Final = 2.0
 """Dead letters of one sender, at most: the first hundred tell what the next million would."""
 DECISIONS: Final = "decisions"
 """The `lane` by which decisions are acknowledged."""
 
 
-class _Waiting(NamedTuple):
-    what: Arrival | NewRecord
+class _Delivered(NamedTuple):
+    """What the process that takes the observations has brought."""
+
+    what: Delivery
     ack: Callable[[], None]
 
 
@@ -55,6 +60,7 @@ class Round:
     """What one round stores, and what it says once that is stored."""
 
     said: list[Said] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
     observations: int = 0
     decisions: list[Decision] = field(default_factory=list)
     loads: list[Load] = field(default_factory=list)
@@ -63,8 +69,14 @@ class Round:
     dead: list[NewRecord] = field(default_factory=list)
     retired: set[tuple[str, str]] = field(default_factory=set)
 
-    def add(self, what: Arrival | NewRecord, gate: Gate) -> None:
+    def add(self, what: Arrival | NewRecord | Delivery, gate: Gate) -> None:
         """Put in what an arrival says, or its dead letter."""
+        if isinstance(what, Delivery):
+            self.parts += what.parts
+            self.observations += sum(part.count for part in what.parts)
+            for other in what.others:
+                self.add(other, gate)
+            return
         if isinstance(what, NewRecord):
             self.dead.append(what)
             return
@@ -94,11 +106,14 @@ class Round:
 
     def records(self, gate: Gate, *, now_ms: int) -> list[NewRecord]:
         """Return everything that is to be stored."""
-        by_partition: defaultdict[int, list[Said]] = defaultdict(list)
+        by_partition: defaultdict[int, list[Part]] = defaultdict(list)
+        for part in self.parts:
+            by_partition[part.partition].append(part)
         for said in locate_moving(self.said, gate.registry):
-            by_partition[gate.registry.partition_of_zone(said.zone)].append(said)
+            (part,) = parts_of([said], gate.registry)
+            by_partition[part.partition].append(part)
         records = [
-            new("obs", partition, encode_record(ObservationRecord(at_ms=now_ms, said=tuple(chunk))), now_ms)
+            new("obs", partition, encode_record(GatheredRecord(at_ms=now_ms, said=chunk)), now_ms)
             for partition, parts in by_partition.items()
             for chunk in _chunks(parts)
         ]
@@ -124,48 +139,33 @@ class Round:
 
     def replies(self) -> list[tuple[str, Ack]]:
         """Return whom to tell what was stored: (sender, acknowledgement) pairs."""
-        seqs: defaultdict[tuple[str, str, str], list[int]] = defaultdict(list)
-        for said in self.said:
-            for outbox_id, lane in {(seen.outbox_id, seen.lane) for seen in said.observations}:
-                seqs[said.observations[0].device_id, outbox_id, lane] += [
-                    seen.seq for seen in said.observations if (seen.outbox_id, seen.lane) == (outbox_id, lane)
-                ]
+        seqs: defaultdict[str, list[int]] = defaultdict(list)
         for decision in self.decisions:
-            seqs[topics.ALERTS, decision.outbox_id, DECISIONS].append(decision.seq)
-        stored = [
-            (sender, Ack(v=VERSION, receiver="stream", outbox_id=outbox, lane=lane, stored=to_ranges(stored)))
-            for (sender, outbox, lane), stored in seqs.items()
-        ]
+            seqs[decision.outbox_id].append(decision.seq)
+        decided = [(topics.ALERTS, stored(outbox_id, DECISIONS, of_outbox)) for outbox_id, of_outbox in seqs.items()]
         retired = [
             (sender, Ack(v=VERSION, receiver="stream", outbox_id=outbox, retired=True))
             for sender, outbox in self.retired
         ]
-        return stored + retired
+        return acks_of(self.said) + decided + retired
 
 
 def _dead(arrival: Arrival, error: MessageError) -> NewRecord:
-    letter = dead_letter(arrival.topic, arrival.payload, error, now_ms=arrival.received_ms)
-    return new("dead", 0, encode(letter), arrival.received_ms)._replace(key=arrival.topic.encode()[:500])
+    return dead(arrival.topic, arrival.payload, error, now_ms=arrival.received_ms)
 
 
-def _is_our_own(topic: str) -> bool:
-    """Whether this is between our own processes: there a storm of orders is answered by a storm of acknowledgements."""
-    at = topics.parse(topic)
-    return at is not None and at.who in ("decisions", "load", topics.STREAM)
-
-
-def _chunks(parts: Iterable[Said]) -> Iterator[list[Said]]:
+def _chunks(parts: Iterable[Part]) -> Iterator[tuple[msgspec.Raw, ...]]:
     """Cut `parts` where a record would hold more than `RECORD_ITEMS` observations: of one message there are fewer."""
-    chunk: list[Said] = []
+    chunk: list[msgspec.Raw] = []
     size = 0
-    for said in parts:
-        if size + len(said.observations) > RECORD_ITEMS:
-            yield chunk
+    for part in parts:
+        if size + part.count > RECORD_ITEMS:
+            yield tuple(chunk)
             chunk, size = [], 0
-        chunk.append(said)
-        size += len(said.observations)
+        chunk.append(msgspec.Raw(part.said))
+        size += part.count
     if chunk:
-        yield chunk
+        yield tuple(chunk)
 
 
 class Ingest:
@@ -174,25 +174,27 @@ class Ingest:
     Args:
         settings: the broker.
         worker: this worker's name: the client id is ``stream-<worker>``.
+        partitions: of `obs`.
         is_shared: several workers divide the messages of the devices between them.
 
     Attributes:
         link: the connection, up from `start` on.
-        dropped: messages let go unread because too many were waiting; their senders send them again.
-        limited: messages let go unread because their sender said too much.
         unlettered: dead letters that were not written because of their sender there were enough.
     """
 
-    def __init__(self, settings: Mqtt, worker: str, gate: Gate, appender: Appender, *, is_shared: bool = False) -> None:
-        self.dropped = self.limited = self.unlettered = 0
-        self._messages = Limiter(MESSAGES_PER_S, 3 * MESSAGES_PER_S)
+    def __init__(
+        self, settings: Mqtt, worker: str, gate: Gate, appender: Appender, *, partitions: int, is_shared: bool = False
+    ) -> None:
+        self.unlettered = 0
         self._letters = Limiter(LETTERS_PER_S, 50 * LETTERS_PER_S)
         self._gate = gate
         self._appender = appender
-        self._arrived: deque[_Waiting] = deque()
-        self._is_woken = False
-        self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(WAITING)
         self._loop = asyncio.get_running_loop()
+        self._news = asyncio.Event()
+        self._inbox = Inbox(functools.partial(self._call, self._news.set))
+        self._delivered: deque[_Delivered] = deque()
+        begin = Begin(settings, f"stream-{worker}-obs", gate.tenant, partitions)
+        self._apart = None if is_shared else Apart(begin, functools.partial(self._call, self._deliver))
         self._egress: Egress | None = None
         self._share = share = SHARE if is_shared else ""
         # Not persistent: what came while we were away is sent again by its sender, with its age as of then; a broker
@@ -200,11 +202,11 @@ class Ingest:
         self.link = Link(
             settings,
             f"stream-{worker}",
-            on_message=self._on_message,
+            on_message=self._inbox.put,
             on_change=self._on_change,
             greetings=lambda: gate.foreign.greetings,
             subscriptions=(
-                f"{share}{topics.ROOT}/{gate.tenant}/+/obs",
+                *((share + topics.obs(gate.tenant, "+"),) if is_shared else ()),
                 share + topics.heartbeat(gate.tenant, "+"),
                 share + topics.decision(gate.tenant, "+"),
                 share + topics.load(gate.tenant, "+"),  # of a shared one nothing retained comes: the log remembers
@@ -216,30 +218,38 @@ class Ingest:
     def admit(self, gate: Gate) -> None:
         """Judge by `gate` from the next round on."""
         self._gate = gate
+        if self._apart is not None:
+            self._apart.admit(gate)
 
     def start(self, egress: Egress) -> None:
         """Begin connecting. `egress` is told of acknowledgements and new connections."""
         self._egress = egress
         self.link.start()
+        if self._apart is not None:
+            self._apart.start()
+
+    def stop(self) -> None:
+        """Take nothing more; what was not stored comes again."""
+        self.link.stop()
+        if self._apart is not None:
+            self._apart.stop()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker has taken us."""
+        return self.link.connected and (self._apart is None or self._apart.counted.connected)
+
+    @property
+    def dropped(self) -> int:
+        """Messages let go unread because too many were waiting; their senders send them again."""
+        return self._inbox.dropped + (self._apart.counted.dropped if self._apart else 0)
+
+    @property
+    def limited(self) -> int:
+        """Messages let go unread because their sender said too much."""
+        return self._inbox.limited + (self._apart.counted.limited if self._apart else 0)
 
     # --- the link's thread ---
-
-    def _on_message(self, topic: str, payload: bytes, retained: bool, ack: Callable[[], None]) -> None:
-        arrival = Arrival(topic, payload, clock.now_ms(), retained)
-        if not (_is_our_own(topic) or self._messages.take(topic, arrival.received_ms)):
-            # Not stored, so not acknowledged by us: its sender keeps it, and sends it again more slowly.
-            self.limited += 1
-            ack()
-            return
-        try:
-            check_size(arrival)
-        except MessageError as exc:  # only the dead letter waits, so that noise takes no memory
-            self._arrived.append(_Waiting(_dead(arrival, exc), ack))
-        else:
-            self._arrived.append(_Waiting(arrival, ack))
-        if not self._is_woken:  # one call for all that come before it is done
-            self._is_woken = True
-            self._call(self._arrive)
 
     def _on_change(self, connected: bool) -> None:
         if connected and self._egress is not None:
@@ -251,27 +261,32 @@ class Ingest:
 
     # --- the event loop ---
 
-    def _arrive(self) -> None:
-        self._is_woken = False  # before looking: what is appended after the look calls again
-        while self._arrived:
-            waiting = self._arrived.popleft()
-            try:
-                self._queue.put_nowait(waiting)
-            except asyncio.QueueFull:
-                # Not stored, so not acknowledged by us: the sender keeps it. The broker may forget it.
-                self.dropped += 1
-                waiting.ack()
+    def _deliver(self, delivery: Delivery, answer: Callable[[Stored], None]) -> None:
+        number = delivery.number
+        assert number is not None
+        refused = tuple(n for n, part in enumerate(delivery.parts) if any(map(self._gate.is_retired, part.outboxes)))
+        if refused:
+            kept = tuple(part for n, part in enumerate(delivery.parts) if n not in refused)
+            delivery = msgspec.structs.replace(delivery, parts=kept)
+        self._delivered.append(_Delivered(delivery, functools.partial(answer, Stored(number, refused))))
+        self._news.set()
+
+    def _next(self) -> Waiting | _Delivered | None:
+        return self._inbox.take() or (self._delivered.popleft() if self._delivered else None)
 
     async def run(self) -> None:
         """Take, store and acknowledge, for ever."""
         while True:
-            waiting = [await self._queue.get()]
+            self._news.clear()
             gate, current = self._gate, Round()  # one gate for a round, whatever is admitted meanwhile
-            current.add(waiting[0].what, gate)
-            while current.observations < ROUND_ITEMS and not self._queue.empty():
-                waiting.append(self._queue.get_nowait())
-                current.add(waiting[-1].what, gate)
-            await self._finish(current, waiting, gate)
+            waiting: list[Waiting | _Delivered] = []
+            while current.observations < ROUND_ITEMS and (one := self._next()) is not None:
+                waiting.append(one)
+                current.add(one.what, gate)
+            if waiting:
+                await self._finish(current, waiting, gate)
+            else:
+                await self._news.wait()
 
     def _may_write(self, letter: NewRecord) -> bool:
         may = self._letters.take((letter.key or b"").decode(), letter.at_ms)
@@ -285,7 +300,7 @@ class Ingest:
             ask = gate.foreign.asks.pop()
             self.link.publish(ask.topic, ask.payload, qos=0)
 
-    async def _finish(self, current: Round, waiting: list[_Waiting], gate: Gate) -> None:
+    async def _finish(self, current: Round, waiting: list[Waiting | _Delivered], gate: Gate) -> None:
         for ack in current.acks:
             if self._egress is not None:
                 await self._egress.take_ack(ack)

@@ -151,16 +151,24 @@ class Machine(Struct):
 
         Hits of one moment are one: three boxes in one frame do not persist.
         """
-        hits = (*self.windows.get(key, ()), hit)
+        held, most = self.windows.get(key, ()), max(MAX_HITS, 2 * judged.min_hits)
         at_ms, window_ms = hit.event_ms, judged.window_ms
-        from_ms = max([h.event_ms for h in hits]) - window_ms
-        near = tuple([h for h in hits if h.event_ms >= from_ms or abs(h.event_ms - at_ms) <= window_ms])
-        self.windows[key] = _latest(near, max(MAX_HITS, 2 * judged.min_hits))
-        moments = sorted({h.event_ms for h in near})
-        for first, last in zip(moments, moments[judged.min_hits - 1 :], strict=False):
-            if first <= hit.event_ms <= last and last - first <= judged.window_ms:
-                return tuple(h for h in near if first <= h.event_ms <= first + judged.window_ms)
-        return ()
+        times_ms = [h.event_ms for h in held]
+        if times_ms and at_ms < max(times_ms):
+            near = _near((*held, hit), at_ms, window_ms)
+            self.windows[key] = _latest(near, most)
+            return _enough(near, at_ms, judged)
+        # Nearly always hits come in the order of their times: then what counts is at the end.
+        if times_ms and min(times_ms) < at_ms - window_ms:
+            held = tuple([h for h in held if h.event_ms >= at_ms - window_ms])
+            times_ms = [h.event_ms for h in held]
+        near = (*held, hit)
+        self.windows[key] = near if len(near) <= most else _latest(near, most)
+        moments = sorted({*times_ms, at_ms})
+        if len(moments) < judged.min_hits:
+            return ()
+        first_ms = moments[-judged.min_hits]
+        return tuple([h for h in near if h.event_ms >= first_ms])
 
     def add_trip(self, device_id: str, event_ms: int, level: Level) -> None:
         """Note that a device has had enough hits."""
@@ -272,10 +280,27 @@ class ZoneRow(Struct):
         )
 
 
+def _near(hits: tuple[Hit, ...], at_ms: int, window_ms: int) -> tuple[Hit, ...]:
+    """Return those that are near the newest, or near `at_ms`."""
+    from_ms = max([h.event_ms for h in hits]) - window_ms
+    return tuple([h for h in hits if h.event_ms >= from_ms or abs(h.event_ms - at_ms) <= window_ms])
+
+
+def _enough(near: tuple[Hit, ...], at_ms: int, judged: Judgement) -> tuple[Hit, ...]:
+    """Return the first hits, the one at `at_ms` among them, that are enough within the window."""
+    moments = sorted({h.event_ms for h in near})
+    for first, last in zip(moments, moments[judged.min_hits - 1 :], strict=False):
+        if first <= at_ms <= last and last - first <= judged.window_ms:
+            return tuple(h for h in near if first <= h.event_ms <= first + judged.window_ms)
+    return ()
+
+
 def _latest(hits: tuple[Hit, ...], most: int) -> tuple[Hit, ...]:
     """Return at most so many; of a flood the highest of each moment, or one moment would push all others out."""
     if len(hits) <= most:
         return hits
+    if len({hit.event_ms for hit in hits}) == len(hits):
+        return hits[-most:]
     kept: dict[int, Hit] = {}
     for hit in hits:
         if hit.event_ms not in kept or hit.level > kept[hit.event_ms].level:
