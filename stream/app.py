@@ -26,6 +26,7 @@ from models.content import Content
 from models.errors import StorageError
 from models.places import Places
 from models.seal import Keyring
+from stream.checkpoints import Checkpoints
 from stream.contents import rows_of
 from stream.control import INCIDENTS, OBS, Contents, Loaded, What, control_records
 from stream.desk.machine import DeskMachine, desk_revision
@@ -73,6 +74,8 @@ WATCH_S: Final = 1.0
 START_S: Final = 60.0
 IN_FORCE: Final = "in-force:"
 """Begins the keys under which the version of each content stands that is in force, beside the contents."""
+GC_OBJECTS: Final = 20_000
+"""Made and not let go of since the last look for cycles: one batch makes thousands, and of cycles none."""
 STOP_S: Final = 2.0
 """Within this what was taken is written at the end, else it is taken again after the next start."""
 
@@ -169,12 +172,25 @@ class StreamApp:
         self._zone_runner = Runner("zones", self._zones, self._zone_rows, appender)
         self._desk_runner = Runner("desk", self._desk, self._desk_rows, appender)
         gate = Gate(config.tenant, self._keys, self._registry, self._foreign, self._is_retired)
-        self._ingest = Ingest(config.mqtt, self._worker, gate, appender, is_shared=is_kafka(config))
+        self._ingest = Ingest(
+            config.mqtt,
+            self._worker,
+            gate,
+            appender,
+            partitions=config.stream.partitions,
+            is_shared=is_kafka(config),
+        )
         self._egress = Egress(config.tenant, self._keys, self.log.log_id, self._ingest.link.publish, appender)
         self._contents_rows.lost = self._egress.lose  # all tables hear of it
         await self.app.start()
         await self._recovered()
         write = functools.partial(self._write_contents, appender)
+        self._checkpoints = Checkpoints(
+            self._zone_runner,
+            self._contents_rows.row,
+            appender.store,
+            lambda key, value: self._write_contents(appender, [(key, value)]),
+        )
         migration = Migration(config.stream.partitions, appender, self._contents_rows.row, write)
         ends = Ends(self._held, migration, functools.partial(self._put_in_force, appender), self._admit)
         self._reloader = Reloader(self._loaded, self._worker, self._contents, ends)
@@ -188,6 +204,7 @@ class StreamApp:
             self._readers["history"] = self._historian.take
         gc.collect()
         gc.freeze()  # what is in force lives long, and is large: the collector need not walk it again and again
+        gc.set_threshold(GC_OBJECTS)
         self._is_serving.set()
         self._ingest.start(self._egress)
         for endless in (
@@ -272,7 +289,7 @@ class StreamApp:
     async def stop(self) -> None:
         """Take nothing more, write and commit what was taken, and close everything."""
         if self._tasks:
-            await asyncio.to_thread(self._ingest.link.stop)
+            await asyncio.to_thread(self._ingest.stop)
             taking = {self._ingest.run.__qualname__, self._tick.__qualname__}
             await self._cancel([task for task in self._tasks if task.get_name() in taking])
             with contextlib.suppress(TimeoutError):
@@ -304,9 +321,13 @@ class StreamApp:
             self._desk_runner.put(list(self._desk.ticks(now_ms)))
 
     async def _tidy(self) -> None:
-        """Let go of rows that newer ones have replaced and of records that are too old, a little at a time."""
+        """Let go of rows that newer ones have replaced and of records that are too old, a little at a time.
+
+        Before, what the zones know is kept once a day: else what is left of the log could not be decided again.
+        """
         while True:
             await asyncio.sleep(TIDY_S)
+            await self._checkpoints.take(clock.now_ms())
             changelogs = [table.changelog for table in (self._zone_rows, self._desk_rows)]
             try:
                 lost = await self.log.tidy(changelogs, now_ms=clock.now_ms())
@@ -351,7 +372,7 @@ class StreamApp:
         is_ready = False
         heads: Mapping[Partition, int] = {}
         while True:
-            is_ready = is_ready or self._ingest.link.connected
+            is_ready = is_ready or self._ingest.connected
             if is_ready:
                 with contextlib.suppress(StorageError, TimeoutError):
                     async with asyncio.timeout(WATCH_S):

@@ -33,10 +33,9 @@ class Recorded:
         """Return how many partitions `topic` has."""
         return self._source.partitions(topic)
 
-    def records(self, topic: str, partition: int = 0) -> Iterator[Record]:
-        """Give the records of a partition in the order of their offsets."""
+    def records(self, topic: str, partition: int = 0, offset: int = 0) -> Iterator[Record]:
+        """Give the records of a partition from `offset` on, in the order of their offsets."""
         place = Partition(topic, partition)
-        offset = 0
         while records := self._source.read(place, offset):
             yield from records
             offset = records[-1].offset + 1

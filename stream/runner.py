@@ -148,6 +148,11 @@ class Runner:
             for event in applied:
                 event.ack()
 
+    async def settled_rows(self, partition: int) -> dict[str, bytes]:
+        """Return the rows of a partition as they stand together: not in the middle of writing them."""
+        async with self._flushing:
+            return dict(self._table.rows(partition))
+
     async def store_outputs(self) -> None:
         """Store what the machine says, for ever."""
         await self._outflow.run()

@@ -20,6 +20,7 @@ from models.config import load as config_of
 from models.errors import ConfigError, Problem, StorageError
 from models.supervise import write_atomically
 from models.thresholds import Thresholds, load
+from stream.checkpoints import has_lost_its_beginning, thresholds_at, whole
 from stream.contents import content_of
 from stream.control import with_scores
 from stream.log.engine import CONTROL_TOPIC, recorded_at
@@ -42,13 +43,20 @@ class Version(Struct, frozen=True, kw_only=True):
 
 
 def versions(recorded: Recorded) -> list[Version]:
-    """Return the thresholds that were in force, oldest first; what came into force again is there again."""
+    """Return the thresholds that were in force, oldest first; what came into force again is there again.
+
+    What came into force before the log begins is said to have done so when its oldest checkpoint was taken.
+    """
     found: list[Version] = []
+    oldest = next(whole(recorded, 0), None)
+    if oldest is not None and has_lost_its_beginning(recorded, 0):
+        found += [Version(version=version, since_ms=oldest.at_ms) for version in thresholds_at(oldest, 0)]
     for record in recorded.records("obs", 0):
         if not (record.value or b"").startswith(b'{"record":"control"'):
             continue
         control = decode_obs(record.value or b"")
-        if isinstance(control, ControlRecord) and control.what == "thresholds":
+        is_thresholds = isinstance(control, ControlRecord) and control.what == "thresholds"
+        if is_thresholds and (oldest is None or not found or record.offset > oldest.offset):
             found.append(Version(version=control.version, since_ms=control.at_ms))
     return found
 

@@ -7,7 +7,7 @@ run, so that a difference is the thresholds' and nobody else's.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from models.messages import Stage
 from models.thresholds import Thresholds
+from stream.checkpoints import Checkpoint, beginning
 from stream.control import Contents
 from stream.inforce import InForce
 from stream.log.engine import CONTROL_TOPIC
@@ -214,10 +215,12 @@ def what_if(
     A verdict of a person stands: it is given to whatever stands in the zone then, since an alert that was raised sooner
     has another id. An alarm that nobody answered in the log latches here too, to its end.
 
+    What stands before the last checkpoint before `since_ms` is not decided again.
+
     Args:
         recorded: the log; it is only read.
         thresholds: resolved.
-        since_ms: record time.
+        since_ms: record time; later where the log has let go of what came before.
         progress: told how many records of `obs` are done.
 
     Raises:
@@ -225,11 +228,13 @@ def what_if(
     """
     stored = {record.key: record.value for record in recorded.records(CONTROL_TOPIC)}
     contents = [_Instead(lambda version: stored.get(msgspec.json.encode(version))) for _ in range(2)]
-    before, after = (_Side(ZoneMachine(lambda _partition: {}, content)) for content in contents)
+    begun = [beginning(recorded, partition, since_ms) for partition in range(recorded.partitions("obs"))]
+    since_ms = max([since_ms, *(one.at_ms for one in begun)])
+    before, after = (_Side(ZoneMachine(lambda n: dict(begun[n].rows), content)) for content in contents)
     count = _Count(progress)
-    histories = [_History(recorded, partition) for partition in range(recorded.partitions("obs"))]
+    histories = [_History(recorded, partition, one.offset) for partition, one in enumerate(begun)]
     changed: set[int] = set()
-    for partition, record in _in_order(recorded, before):
+    for partition, record in _in_order(recorded, before, begun):
         if record.at_ms >= since_ms:
             changed.add(partition)
         contents[1].thresholds = thresholds if partition in changed else None
@@ -240,16 +245,16 @@ def what_if(
         count.add(decided, otherwise, record.at_ms, since_ms=since_ms)
     for history in histories:
         count.differs += history.left()
-    count.differs += _unequal_signals(recorded, before)
+    count.differs += _unequal_signals(recorded, before, begun)
     return _compared(before, after, count, thresholds.version, since_ms)
 
 
-def _in_order(recorded: Recorded, side: _Side) -> Iterator[tuple[int, Record]]:
+def _in_order(recorded: Recorded, side: _Side, begun: Sequence[Checkpoint]) -> Iterator[tuple[int, Record]]:
     """Yield the records of `obs`: of each partition in their order, and a parcel after `side` has given it away.
 
     One of which the log no longer has where it came from is yielded when nothing else is left to go on with.
     """
-    left = {n: recorded.records("obs", n) for n in range(recorded.partitions("obs"))}
+    left = {n: recorded.records("obs", n, one.offset + 1) for n, one in enumerate(begun)}
     held: dict[int, Record] = {}
     while left:
         is_stuck = held.keys() == left.keys() and not any(_is_given(record, side) for record in held.values())
@@ -300,11 +305,18 @@ def _heard(value: bytes, at_ms: int, before: _Side, after: _Side) -> bytes:
 
 
 class _History:
-    """The decisions in the log, compared in step with those made again. A crash may have written one twice."""
+    """The decisions in the log, compared in step with those made again. A crash may have written one twice.
 
-    def __init__(self, recorded: Recorded, partition: int) -> None:
+    Args:
+        after: offset of the last record of `obs` that is not decided again.
+    """
+
+    def __init__(self, recorded: Recorded, partition: int, after: int) -> None:
         self._items = (
-            item for record in recorded.records("history", partition) for item in history_items(record.value or b"")
+            item
+            for record in recorded.records("history", partition)
+            for item in history_items(record.value or b"")
+            if item.origin.offset > after
         )
         self._next: HistoryItem | None = next(self._items, None)
         self._place: tuple[int, int] = (-1, -1)
@@ -391,9 +403,10 @@ def _tallies(
     return dict(sorted(tallies.items()))
 
 
-def _unequal_signals(recorded: Recorded, before: _Side) -> Iterator[Origin]:
+def _unequal_signals(recorded: Recorded, before: _Side, begun: Sequence[Checkpoint]) -> Iterator[Origin]:
     """Yield the origins of signals in the log that were not decided so again."""
     for record in recorded.records("incidents"):
         for signal in signals_of(record.value or b""):
-            if before.signals.get(signal.origin) != replace(signal, at_ms=0):
+            is_decided = signal.origin.offset > begun[signal.origin.partition].offset
+            if is_decided and before.signals.get(signal.origin) != replace(signal, at_ms=0):
                 yield signal.origin

@@ -79,6 +79,11 @@ def revision(row: bytes) -> int:
     return _decode_revision(row).applied_offset
 
 
+def in_force_of(row: bytes) -> InForce:
+    """Return what is in force in a partition, of its own row."""
+    return _decode_partition(row).in_force
+
+
 def meta_key(partition: int) -> str:
     """Return the key of a partition's own row; no zone's id begins like that."""
     return f"#{partition}"

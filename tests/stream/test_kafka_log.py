@@ -32,6 +32,7 @@ def test_the_servers_of_a_url_are_named_with_their_ports() -> None:
 def test_every_topic_of_the_app_is_declared_with_its_partitions() -> None:
     topics = {topic.name: topic for topic in declared(CONFIG, {"zones": 7, "desk": 1})}
     assert topics["obs"] == NewTopic("obs", 7, retention_ms=2 * 86_400_000)
+    assert topics["checkpoint"] == NewTopic("checkpoint", 7, retention_ms=2 * 86_400_000)
     assert topics["stream-zones-changelog"] == NewTopic("stream-zones-changelog", 7, is_compacted=True)
     assert {name for name, topic in topics.items() if topic.partitions == 1} >= {"incidents", "orders", "dead"}
 

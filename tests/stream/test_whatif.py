@@ -8,9 +8,10 @@ import msgspec
 import pytest
 
 from models.content import Content
+from models.errors import StorageError
 from models.messages import Stage
 from models.thresholds import LabelRule, Override, Thresholds, load
-from stream import tune
+from stream import checkpoints, tune
 from stream.control import OBS, Contents, Settings, What
 from stream.log.engine import CONTROL_TOPIC
 from stream.log.file import LogFile, NewRecord, Partition
@@ -41,10 +42,11 @@ class Recording:
         self.path = path
         self.file = LogFile(path)
         self.stored: dict[str, bytes] = {}
+        self.rows: dict[tuple[int, str], bytes] = {}
         self.machine = ZoneMachine(lambda _partition: {}, Contents(self.stored.get))
         with self.file.transaction():
-            for topic in ("obs", "incidents", "history", CONTROL_TOPIC):
-                partitions = 2 if topic in ("obs", "history") else 1
+            for topic in ("obs", "incidents", "history", "checkpoint", CONTROL_TOPIC):
+                partitions = 2 if topic in ("obs", "history", "checkpoint") else 1
                 self.file.create_topic(topic, partitions, is_compacted=topic == CONTROL_TOPIC)
 
     def append(self, topic: str, value: bytes, at_ms: int, key: bytes | None = None, partition: int = 0) -> int:
@@ -150,6 +152,56 @@ def test_looser_and_tighter_thresholds_add_and_remove_alerts_by_camera(recording
     assert [alert.raised_ms for alert in tighter.removed] == [T0 + MINUTE + 2 * SECOND]
     assert set(tighter.by) == {"cam-9 fire"}
     assert tighter.outcomes_differ == 3
+
+
+def checkpoint(recording: Recording, at_ms: int) -> None:
+    """Keep what the zones know, as the stream does once a day."""
+    for partition in (0, 1):
+        recording.rows |= {(row.partition, row.key): row.value or b"" for row in recording.machine.changed()}
+        rows = {key: row for (place, key), row in recording.rows.items() if place == partition}
+        for one in checkpoints.records_of(rows, partition, at_ms):
+            recording.append(one.topic, one.value or b"", at_ms, one.key, partition)
+
+
+def let_go(recording: Recording, before_ms: int) -> None:
+    """Let go of what is older, as retention does; contents and checkpoints of that time go as well."""
+    recording.file._connection.execute(
+        "DELETE FROM record WHERE at_ms < ? AND id >> 40 IN (SELECT partition.id FROM partition"
+        " JOIN topic ON topic.id = topic_id WHERE NOT is_compacted)",
+        (before_ms,),
+    )
+
+
+def test_a_log_that_has_let_go_of_its_beginning_is_decided_again_from_a_checkpoint(recording: Recording) -> None:
+    seen = Seen()
+    sees(recording, seen, 0.6, T0)  # a pre-alarm that still stands
+    checkpoint(recording, T0 + 3 * SECOND)
+    recording.put(TickRecord(at_ms=T0 + 2 * MINUTE, zones=("z1",)))
+    checkpoint(recording, T0 + 10 * MINUTE)
+    sees(recording, seen, 0.6, T0 + 20 * MINUTE)  # of the alarm that still stands
+    sees(recording, seen, 0.45, T0 + 20 * MINUTE, device="cam-9")
+    recording.put(batch(seen("cam-1", detection(0.6), T0 + MINUTE, seq=1)))  # a duplicate of what is gone
+    let_go(recording, T0 + 2 * SECOND)
+    for since_ms, begins_ms in ((0, T0 + 3 * SECOND), (T0 + 15 * MINUTE, T0 + 15 * MINUTE)):
+        same = ask(recording, thresholds(), since_ms)
+        assert (same.is_exact, same.since_ms, same.outcomes_differ) == (True, begins_ms, 0)
+        looser = ask(recording, with_fire(0.4, 0.7), since_ms)
+        assert (looser.is_exact, [alert.device_id for alert in looser.added]) == (True, ["cam-9"])
+    let_go(recording, T0 + 5 * MINUTE)
+    assert ask(recording, thresholds(), 0).since_ms == T0 + 10 * MINUTE
+    (version,) = tune.versions(Recorded(recording.path))
+    assert (version.version, version.since_ms) == (thresholds().version, T0 + 10 * MINUTE)
+
+
+def test_without_a_checkpoint_a_log_that_has_let_go_of_its_beginning_is_refused(
+    recording: Recording,
+) -> None:
+    sees(recording, Seen(), 0.6, T0)
+    checkpoint(recording, T0 + 3 * SECOND)
+    recording.file._connection.execute("DELETE FROM record WHERE at_ms = ? AND key IS NULL", (T0 + 3 * SECOND,))
+    let_go(recording, T0)  # what was cut off by a crash is no checkpoint
+    with pytest.raises(StorageError, match="obs/0: the log has let go of its beginning"):
+        ask(recording, thresholds(), 0)
 
 
 def test_before_the_moment_asked_for_the_past_stays_as_it_was(recording: Recording) -> None:
