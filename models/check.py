@@ -14,6 +14,7 @@ from models.config import load as load_config
 from models.content import MAX_FILE_BYTES, Content, read_bytes
 from models.detectors import read_manifest
 from models.errors import ConfigError, Problem
+from models.people.files import parse as parse_people
 from models.people.files import tables_of
 from models.people.fit import cross_problems
 from models.remembered import Remembered, key_of
@@ -59,7 +60,7 @@ def check(folder: Path, *, trust: bool = False) -> Folder:
     if folder.is_file():
         folder = Path(found.config.folder) if found.config else folder.parent
     found.places = _read_places(found, folder / PLACES, trust=trust)
-    found.people = _read(found, people.load, folder / PEOPLE)
+    found.people = _read_people(found, folder / PEOPLE)
     found.catalogue = _read(found, catalogue.load, folder / CATALOGUE)
     found.thresholds = _read(found, thresholds.load, folder / THRESHOLDS)
     if found.people and found.places and found.catalogue:
@@ -98,6 +99,17 @@ def _read_places(found: Folder, path: Path, *, trust: bool) -> places.Places | N
         remembered.put(key)
     # Mistakes in a shape do not keep those of the other files from being found in the same run.
     return read.places if read.is_whole else None
+
+
+def _read_people(found: Folder, path: Path) -> people.People | None:
+    try:
+        read, problems = parse_people(path)
+    except ConfigError as exc:
+        found.problems += exc.problems
+        return None
+    # Likewise: a post that nobody holds does not hide a cell without a post.
+    found.problems += problems
+    return read
 
 
 def _read(found: Folder, load: Callable[[Path], C], path: Path) -> C | None:

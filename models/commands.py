@@ -32,7 +32,7 @@ def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
     )
     check.add_argument("--days", type=_days, default=8, metavar="N", help="days to prove from now on (default 8)")
     check.add_argument("--from", dest="since", metavar="TIME", help="prove from 2026-11-22T08:00 on, local time")
-    check.add_argument("--json", action="store_true", help="print the proof as one JSON object")
+    check.add_argument("--json", action="store_true", help="print mistakes, or the proof, as one JSON object")
     check.set_defaults(run=_check)
     coverage = commands.add_parser("coverage", help="say how much of each cell the cameras and sensors see")
     coverage.add_argument("config", type=Path, help="config folder")
@@ -113,10 +113,9 @@ def _keys(args: argparse.Namespace) -> int:
 
 
 def _days(text: str) -> int:
-    days = int(text)
-    if not 1 <= days <= 366:
-        raise argparse.ArgumentTypeError(f"{days} is not in 1 to 366")
-    return days
+    if not (text.isdecimal() and 1 <= int(text) <= 366):
+        raise argparse.ArgumentTypeError(f"{text} is no number of days from 1 to 366")
+    return int(text)
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -124,14 +123,19 @@ def _check(args: argparse.Namespace) -> int:
 
     found = check(args.config)
     problems = found.problems
-    for problem in problems:
-        print(problem, file=sys.stderr)
-    for remark in found.remarks:
-        print(f"remark: {remark}", file=sys.stderr)
     if args.map:
         from models.places.drawing import mistakes, write
 
         write(args.map, mistakes(problems, found.remarks))
+    if args.proof and args.json and not problems:
+        return _prove(args, found)
+    if args.json:
+        print(_as_json(found))
+        return ConfigError.exit_code if problems else 0
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    for remark in found.remarks:
+        print(f"remark: {remark}", file=sys.stderr)
     if problems:
         print(f"{len(problems)} problem(s)", file=sys.stderr)
         return ConfigError.exit_code
@@ -139,6 +143,20 @@ def _check(args: argparse.Namespace) -> int:
         return _prove(args, found)
     print(f"{args.config}: no problems")
     return 0
+
+
+def _as_json(found: Folder) -> str:
+    import dataclasses
+    import json
+
+    said = {
+        "problems": [dataclasses.asdict(one) for one in found.problems],
+        "remarks": [dataclasses.asdict(one) for one in found.remarks],
+    }
+    for rows in said.values():
+        for row in rows:
+            row.pop("shape", None)  # --map draws it
+    return json.dumps(said, ensure_ascii=False, default=str)
 
 
 def _prove(args: argparse.Namespace, found: Folder) -> int:

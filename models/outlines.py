@@ -19,7 +19,7 @@ Positions = npt.NDArray[np.int32]
 Ints = npt.NDArray[np.int64]
 
 PACKED: Final = np.dtype("<i4")
-_POINT_BYTES: Final = 2 * PACKED.itemsize
+POINT_BYTES: Final = 2 * PACKED.itemsize
 
 
 class Points(Struct, frozen=True, gc=False):
@@ -38,7 +38,7 @@ class Points(Struct, frozen=True, gc=False):
         return np.frombuffer(self.raw, PACKED).reshape(-1, 2)
 
     def __len__(self) -> int:
-        return len(self.raw) // _POINT_BYTES
+        return len(self.raw) // POINT_BYTES
 
     def __iter__(self) -> Iterator[PointE7]:
         return iter(_pairs(self.array))

@@ -27,13 +27,15 @@ def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
 
 def _register_questions(commands: Subparsers[argparse.ArgumentParser]) -> None:
     route = commands.add_parser("route", help="say who would get this, and why")
-    route.add_argument("lon", type=float, nargs="?", metavar="LON", help="longitude in degrees, WGS-84")
+    route.add_argument("lon", type=float, nargs="?", metavar="LON", help="longitude in degrees")
     route.add_argument("lat", type=float, nargs="?", metavar="LAT", help="latitude in degrees")
     route.add_argument("category", nargs="?", metavar="CATEGORY", help="a key of catalogue.toml, such as fire.manual")
     route.add_argument("--all", type=Path, metavar="FILE", help="answer a table of questions, such as cases.toml")
     this = "config folder (default: this one)"
     route.add_argument("--config", type=Path, default=Path(), metavar="FOLDER", help=this)
     route.add_argument("--at", metavar="TIME", help="such as 2026-11-22T08:00, local to the roster; default: now")
+    datums = ("WGS-84", "GCJ-02", "BD-09")
+    route.add_argument("--datum", choices=datums, default=datums[0], help="what LON LAT are given in (default WGS-84)")
     route.add_argument("--radius", type=float, default=15.0, metavar="M", help="how vague the position is (default 15)")
     route.add_argument("--json", action="store_true", help="print one JSON object")
     route.set_defaults(run=_route)
@@ -122,6 +124,7 @@ def _reload(args: argparse.Namespace) -> int:
 def _route(args: argparse.Namespace) -> int:
     from models.check import check
     from models.clock import now_ms
+    from models.datum import Datum, to_wgs84
     from models.errors import ConfigError, Problem
     from stream.route import Asked, all_lines, all_to_json, moment, route, route_all, to_json
     from stream.route_text import legend, lines
@@ -143,7 +146,8 @@ def _route(args: argparse.Namespace) -> int:
         print(all_to_json(answers, world) if args.json else "\n".join(all_lines(answers, world)))
         return 0
     at_ms = moment(args.at, world, now_ms=now_ms())
-    answer = route(Asked(args.lon, args.lat, args.category, at_ms, args.radius), world)
+    lon_deg, lat_deg = to_wgs84((args.lon, args.lat), Datum(args.datum))[0].tolist()
+    answer = route(Asked(lon_deg, lat_deg, args.category, at_ms, args.radius), world)
     if args.json:
         print(to_json(answer, world))
         return 0

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import places
+from models.check import check
 from models.commands import register
 from models.errors import Problem
 from models.places import Places, coverage
@@ -312,6 +313,26 @@ def test_the_mistakes_of_a_folder_are_drawn_on_a_map(folder: Path, capsys: pytes
     assert {("mistake", "LineString"), ("mistake", "Point"), ("remark", "Polygon")} <= kinds
     assert all(item["properties"]["remedy"] and "codes" in item["properties"] for item in drawn)
     assert "remark: " in capsys.readouterr().err
+
+
+def test_what_is_wrong_is_one_json_object_and_cells_without_an_officer_have_their_place(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("check", str(folder), "--json") == 0
+    assert json.loads(capsys.readouterr().out)["problems"] == []
+    path = folder / "people.toml"
+    roster = path.read_text().splitlines(keepends=True)
+    officer = next(row for row in roster if 'role = "grid_officer"' in row)
+    code = officer.partition("grid-")[2].partition('"')[0]
+    path.write_text("".join(row for row in roster if f"grid-{code}" not in row))
+    found = check(folder).problems
+    (vacant,) = (one for one in found if isinstance(one, PlaceProblem))
+    assert (vacant.what, vacant.codes) == (f"cell {code} has no grid officer", (code,))
+    assert vacant.shape is not None
+    assert run("check", str(folder), "--json") == 2
+    said = json.loads(capsys.readouterr().out)["problems"]
+    assert [one["what"] for one in said] == [one.what for one in found]
+    assert {"file", "path", "what", "remedy"} <= said[0].keys()
 
 
 def test_problems_of_places_are_problems() -> None:

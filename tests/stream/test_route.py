@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from models.calendar import Weekday
 from models.city import generate, write
 from models.cli import main
+from models.datum import Datum, from_wgs84
 from models.geo import to_degrees
 from models.people.duty import WeeklyShift
 from stream.route import Asked, route
@@ -80,6 +81,16 @@ def test_who_is_called_from_bed_is_said_to_be_off_duty() -> None:
     found = route(Asked(123.5, 29.5, "fire.manual", b.T0), world)  # at sea, before dawn
     told = list(lines(found, "fire.manual", b.T0, world))
     assert "    office 名 Name: 名 Name (p-office), off duty  LAST_RESORT OFF_DUTY" in told
+
+
+@pytest.mark.parametrize("datum", Datum)
+def test_a_position_from_a_chinese_map_is_asked_in_its_datum(
+    city: Path, datum: Datum, capsys: pytest.CaptureFixture[str]
+) -> None:
+    device = generate(30, 0).places.device_by_id["cam-01"]
+    (lon, lat), *_ = from_wgs84([[to_degrees(value) for value in device.point]], datum).tolist()
+    assert main(["route", str(lon), str(lat), "fire.manual", "--config", str(city), "--datum", datum, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["areas"]["cell"] == device.cell
 
 
 def test_a_table_of_cases_is_answered_case_by_case(city: Path, capsys: pytest.CaptureFixture[str]) -> None:
