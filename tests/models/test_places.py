@@ -498,3 +498,10 @@ def test_what_is_written_is_read_back(units: int, seed: int) -> None:
     written = generate(units, seed).places
     parsed, _, found = geojson.parse(geojson.dump(written), file="places.geojson")
     assert (parsed, found) == (written, [])
+
+
+def test_the_page_on_places_names_every_property() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "places.md").read_text(encoding="utf-8")
+    for layer, (_, record) in geojson.KINDS.items():
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{layer}` |"))
+        assert set(record.__struct_fields__) - geojson.GEOMETRIC <= set(re.findall(r"\w+", row)), layer
