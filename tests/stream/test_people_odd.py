@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from models.calendar import Weekday
-from models.messages import Priority
+from models.messages import Load, Priority
 from models.people import Authority, May, Role, Unit, UnitKind
 from models.people.duty import Swap, WeeklyShift
 from stream.rank import Match, Question, match
@@ -58,6 +59,14 @@ def test_overlapping_shifts_of_one_person_are_one_candidate_until_the_end_of_the
     assert (candidate.person, local.hour) == ("p-grid-1", 20)
 
 
+def test_at_the_change_of_shifts_the_alert_goes_to_who_comes() -> None:
+    people = roster(
+        shift("grid-1", "p-early", 0, 8), shift("grid-1", "p-late", 8, 16), shift("grid-1", "p-night", 16, 0)
+    )
+    change_ms = int(SUNDAY.replace(hour=8, minute=0).timestamp() * 1000)
+    assert [asked(ask(people, at_ms=at_ms)) for at_ms in (change_ms - 1, change_ms)] == [["p-early"], ["p-late"]]
+
+
 def test_an_officer_of_two_sub_districts_gets_the_alerts_of_both() -> None:
     people = roster(shift("grid-1", "p-both", 0, 0), shift("grid-2", "p-both", 0, 0))
     assert [asked(ask(people, x_m=x_m)) for x_m in (20, 180)] == [["p-both"], ["p-both"]]
@@ -75,6 +84,20 @@ def test_who_took_over_a_shift_is_asked_in_the_others_stead() -> None:
     start, end = dt.datetime(2026, 5, 28), dt.datetime(2026, 5, 31)  # noqa: DTZ001  # the roster's own time
     swap = Swap(post="grid-1", person="p-grid-1", substitute="p-seat", start=start, end=end)
     assert asked(ask(roster(swaps=(swap,)))) == ["p-seat"]
+
+
+def test_the_cases_of_a_shift_fall_evenly_on_the_officers_of_a_post() -> None:
+    officers = ("p-1", "p-2", "p-3")
+    usual = [(post, person) for post, person in HELD if post != "grid-1"]
+    world = b.world(people=b.people(shifts=[*usual, *(("grid-1", one) for one in officers)]))
+    category = b.CATALOGUE.category_by_key["order.vendor"]
+    taken: Counter[str] = Counter()
+    for minute in range(30):
+        at_ms = T0 + 60_000 * minute
+        loads = {one: Load(v=1, person=one, open={Priority.P3: taken[one]}, at_ms=at_ms) for one in officers}
+        found = match(Question(at(20, 20), 5.0, category, Priority.P3, at_ms, loads=loads), world)
+        taken[asked(found)[0]] += 1
+    assert taken == dict.fromkeys(officers, 10)
 
 
 def test_a_partner_is_told_beside_the_lead_and_never_in_his_stead() -> None:
