@@ -22,21 +22,24 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
+import onnx
 from numpy.typing import NDArray
+from onnx import numpy_helper
 
 from benchmarks.yolov8n import build, quantise
 from models.detectors import load
 from models.detectors.manifest import ZOO, Precision, read_manifest
-from models.detectors.session import Options, open_session
+from models.detectors.session import Options, Session, open_session
 
 BENCH: Final = "detect"
 CLIP: Final = Path(__file__).parents[1] / "edge" / "demo" / "street_fire.mp4"
 WIDTH, HEIGHT = 1920, 1080
 PEER_SIZES: Final = (320, 640)
+BATCHES: Final = (1, 2, 4, 8)
 WARM: Final = 5
 STAGES: Final = ("decode", "letterbox", "inference", "nms")
 Samples = dict[str, list[float]]
@@ -110,10 +113,15 @@ def ours(name: str, precision: Precision, threads: int, jpeg: NDArray[np.uint8])
     return Contender(case, step)
 
 
-def theirs(path: Path, size: int, precision: str, threads: int, batch: int = 1) -> Contender:
+def theirs(path: Path, size: int, precision: str, threads: int) -> Contender:
     """A peer: the network alone, on a picture that is ready."""
     session = open_session(path, None, Options(threads=threads))
-    feeds = {"images": np.random.default_rng(0).random((batch, 3, size, size), np.float32)}
+    feeds = {"images": np.random.default_rng(0).random((1, 3, size, size), np.float32)}
+    return alone(session, feeds, {"network": "yolov8n", "precision": precision, "size": size, "threads": threads})
+
+
+def alone(session: Session, feeds: Mapping[str, NDArray[Any]], case: Mapping[str, object]) -> Contender:
+    """A network without what comes before and after."""
 
     def step(samples: Samples) -> None:
         begun = now_ms()
@@ -122,7 +130,7 @@ def theirs(path: Path, size: int, precision: str, threads: int, batch: int = 1) 
         samples["inference"].append(wall_ms)
         samples["inference_cpu"].append(cpu_ms)
 
-    return Contender({"network": "yolov8n", "precision": precision, "size": size, "threads": threads}, step)
+    return Contender(case, step)
 
 
 def take_turns(contenders: Sequence[Contender], seconds: float) -> None:
@@ -177,16 +185,34 @@ def report(own: Sequence[Contender], others: Mapping[tuple[int, str], Contender]
         line(case, "pictures_per_s", 1000 / contender.median("end_to_end"), "1/s")
 
 
+def in_batches(path: Path, batch: int) -> bytes:
+    """A network of ours for so many pictures at once: the side of the batch is 1 in its input and its new shapes."""
+    model = onnx.load(str(path))
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = batch
+    reshaped = {node.input[1] for node in model.graph.node if node.op_type == "Reshape"}
+    for constant in model.graph.initializer:
+        if constant.name in reshaped:
+            shape = numpy_helper.to_array(constant).copy()
+            shape[0] *= batch
+            constant.CopyFrom(numpy_helper.from_array(shape, constant.name))
+    del model.graph.value_info[:]
+    content: bytes = model.SerializeToString()
+    return content
+
+
 def batching(folder: Path, seconds: float) -> None:
-    """Print what a picture costs alone and in a batch: whether cameras should wait for each other."""
+    """Print what a picture costs alone and in a batch of ours: whether cameras should wait for each other."""
     contenders = []
-    for batch in (1, 2, 4, 8):
-        plain, small = folder / f"batch{batch}.onnx", folder / f"batch{batch}-int8.onnx"
-        plain.write_bytes(build(320, batch=batch).SerializeToString())
-        quantise(plain, small)
-        for path, precision in ((plain, "fp32"), (small, "int8")):
-            timed = theirs(path, 320, precision, 1, batch)
-            contenders.append(Contender({**timed.case, "batch": batch}, timed.step))
+    for name, precision in networks(()):
+        manifest = read_manifest(name)
+        size = manifest.input.width_px
+        for batch in BATCHES:
+            path = folder / f"{name}-{precision}-{batch}.onnx"
+            path.write_bytes(in_batches(ZOO / manifest.network(precision).file, batch))
+            pictures = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), np.uint8)
+            case = {"network": name, "precision": precision, "size": size, "threads": 1, "batch": batch}
+            contenders.append(alone(open_session(path, None), {manifest.input.name: pictures}, case))
     take_turns(contenders, seconds)
     for contender in contenders:
         value = contender.median("inference_cpu") / int(str(contender.case["batch"]))

@@ -66,8 +66,8 @@ class _Layer(NamedTuple):
 class _Graph:
     """Nodes and weights as they are added."""
 
-    def __init__(self, size: int, batch: int) -> None:
-        self.size, self.batch = size, batch
+    def __init__(self, size: int) -> None:
+        self.size = size
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, NDArray[Any]] = {}
         self._rng = np.random.default_rng(8)
@@ -133,7 +133,7 @@ class _Graph:
         return _Layer(name, source.channels)
 
     def detect(self, levels: Sequence[_Layer]) -> str:
-        """Decoupled heads, distribution over sides, boxes and scores: (batch, 4 + classes, n)."""
+        """Decoupled heads, distribution over sides, boxes and scores: (1, 4 + classes, n)."""
         boxed = max(16, levels[0].channels // 4, BINS * 4)
         scored = max(levels[0].channels, min(CLASSES, 100))
         flat = []
@@ -142,7 +142,7 @@ class _Graph:
                 self.conv(self.conv(self.conv(level, hidden, 3), hidden, 3), found, activate=False)
                 for hidden, found in ((boxed, 4 * BINS), (scored, CLASSES))
             ]
-            flat.append(self.reshape(self.concat(heads).name, self.batch, 4 * BINS + CLASSES, -1))
+            flat.append(self.reshape(self.concat(heads).name, 1, 4 * BINS + CLASSES, -1))
         [joined] = self.add("Concat", flat, {"axis": 2})
         parts = self.constant(np.array([4 * BINS, CLASSES], np.int64))
         box, score = self.add("Split", [joined, parts], {"axis": 1}, outputs=2)
@@ -152,12 +152,12 @@ class _Graph:
 
     def boxes(self, distributions: str) -> str:
         """Expected distance to each side, and from it centre and size in pixels."""
-        spread = self.reshape(distributions, self.batch, 4, BINS, -1)
+        spread = self.reshape(distributions, 1, 4, BINS, -1)
         [turned] = self.add("Transpose", [spread], {"perm": [0, 2, 1, 3]})
         [shares] = self.add("Softmax", [turned], {"axis": 1})
         bins = np.arange(BINS, dtype=np.float32).reshape(1, BINS, 1, 1)
         [sides] = self.add("Conv", [shares, self.constant(bins)], {"kernel_shape": [1, 1]})
-        sides = self.reshape(sides, self.batch, 4, -1)
+        sides = self.reshape(sides, 1, 4, -1)
         near, far = self.add("Split", [sides], {"axis": 1}, outputs=2)
         centres, strides = _anchors(self.size)
         place = self.constant(centres)
@@ -174,9 +174,9 @@ class _Graph:
         return name
 
 
-def build(size: int, *, batch: int = 1) -> onnx.ModelProto:
-    """The network for pictures of `size` x `size`: `images` (batch, 3, size, size) to `output0` (batch, 84, n)."""
-    graph = _Graph(size, batch)
+def build(size: int) -> onnx.ModelProto:
+    """The network for pictures of `size` x `size`: `images` (1, 3, size, size) to `output0` (1, 84, n)."""
+    graph = _Graph(size)
     layers: list[_Layer] = []
     found = ""
     for origin, repeats, kind, args in TABLE:
@@ -186,14 +186,14 @@ def build(size: int, *, batch: int = 1) -> onnx.ModelProto:
             found = graph.detect(sources)
             break
         layers.append(_layer(graph, kind, sources, repeats, args))
-    shape = (batch, 3, size, size)
+    shape = (1, 3, size, size)
     places = sum((size // stride) ** 2 for stride in STRIDES)
     model = helper.make_model(
         helper.make_graph(
             [*graph.nodes, helper.make_node("Identity", [found], ["output0"])],
             "yolov8n",
             [helper.make_tensor_value_info("images", TensorProto.FLOAT, shape)],
-            [helper.make_tensor_value_info("output0", TensorProto.FLOAT, (batch, 4 + CLASSES, places))],
+            [helper.make_tensor_value_info("output0", TensorProto.FLOAT, (1, 4 + CLASSES, places))],
             [numpy_helper.from_array(value, name) for name, value in graph.constants.items()],
         ),
         opset_imports=[helper.make_opsetid("", OPSET)],
