@@ -172,6 +172,30 @@ def test_a_run_goes_on_where_it_ended_and_another_network_can_start_from_it(tmp_
     assert (tmp_path / "curves.png").stat().st_size > 1000
 
 
+def test_the_best_epoch_by_validation_is_kept_and_not_the_last(tmp_path: Path) -> None:
+    run = Run(RECIPES["fire_smoke"], Plan(), tmp_path, torch.device("cpu"))
+    bias = run.average.heads[0].score[-1].bias
+    for epoch, fitness in enumerate((0.1, 0.4, 0.3)):
+        bias.fill_(float(epoch))
+        run.epoch = epoch
+        run.history.append({"epoch": epoch, "box": 1.0, "score": 1.0, "fitness": fitness})
+        run.save()
+    assert load_network(tmp_path / "best.pt")[0].heads[0].score[-1].bias.tolist() == [1.0, 1.0]
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["progress"][0] == 2
+
+
+def test_the_moving_average_follows_behind_what_is_trained(tmp_path: Path) -> None:
+    run = Run(RECIPES["fire_smoke"], Plan(warmup_steps=1, threads=1), tmp_path, torch.device("cpu"))
+    before = run.network.heads[0].score[-1].bias.detach().clone()
+    nothing = np.zeros((64, 64, 3), np.uint8), np.zeros((0, 5), np.float32), np.ones((8, 8, 2), np.bool_)
+    for _ in range(3):
+        run.step(collate([nothing]), anchors(64, 64), progress=0.5)
+    trained = (run.network.heads[0].score[-1].bias - before).abs()
+    averaged = (run.average.heads[0].score[-1].bias - before).abs()
+    assert (averaged > 0).all()
+    assert (averaged < trained).all()
+
+
 def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path) -> None:
     torch.save({"weights": 1}, tmp_path / "other.pt")
     for name in ("other.pt", "missing.pt"):

@@ -204,6 +204,8 @@ def test_cameras_of_one_network_share_its_session(tiny: Path) -> None:
     assert one._session is other._session
     assert one._session is not faster._session
     assert one._canvas is not other._canvas
+    threads = [d._session._session.get_session_options().intra_op_num_threads for d in (one, faster)]
+    assert threads == [1, 2]
 
 
 def test_detectors_of_one_session_may_work_at_the_same_time(shipped: Detector) -> None:
