@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -14,6 +15,7 @@ from models.detectors.training.recipes import PARTS, RECIPES
 from models.errors import ConfigError, Problem
 from models.supervise import write_atomically
 
+DATA: Final = Path("../shared/data")  # beside the checkout
 NEEDED = {
     "train": ("torch", "onnx", "onnxscript", "pycocotools", "tqdm", "matplotlib", "cv2", "onnxruntime"),
     "eval": ("pycocotools", "tqdm", "cv2", "onnxruntime"),
@@ -25,7 +27,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Add the commands of this package."""
     train = subparsers.add_parser("train", help="train a detector from scratch")
     train.add_argument("name", choices=list(RECIPES), help="trunk: what both detectors can --start from")
-    train.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of the picture tars")
+    _add_data(train, "folder of the picture tars")
     train.add_argument("--out", type=Path, metavar="DIR", help="where to write (default runs/NAME)")
     train.add_argument("--minutes", type=float, default=75.0, help="wall-clock budget (default 75; 0: none)")
     train.add_argument("--pictures", type=int, default=0, help="budget in pictures, repeats exactly (default 0: none)")
@@ -38,7 +40,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
     study = subparsers.add_parser("ablate", help="train without each part of the method, and tell what it cost")
     study.add_argument("name", choices=list(RECIPES))
-    study.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of the picture tars")
+    _add_data(study, "folder of the picture tars")
     study.add_argument("--out", type=Path, default=Path("runs/ablate"), metavar="DIR", help="finished runs are kept")
     study.add_argument("--seeds", type=int, default=2, help="how many of each (default 2)")
     study.add_argument("--epochs", type=int, default=12, help="of each run (default 12)")
@@ -50,20 +52,24 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     ship = subparsers.add_parser("publish", help="make a detector of a checkpoint: networks, points, manifest")
     ship.add_argument("name", choices=[name for name, recipe in RECIPES.items() if recipe.is_shipped])
     ship.add_argument("checkpoint", type=Path, help="of gridwarden train")
-    ship.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of the picture tars")
+    _add_data(ship, "folder of the picture tars")
     ship.add_argument("--out", type=Path, metavar="DIR", help="where to write (default runs/NAME)")
     ship.add_argument("--cache", type=Path, metavar="DIR", help="keep what was seen, to go on faster next time")
     ship.set_defaults(run=run_publish)
 
     score = subparsers.add_parser("eval", help="score a detector; its thresholds stay as they are")
     score.add_argument("name", help="a shipped detector, or the path of a manifest")
-    score.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of the picture tars and clips")
+    _add_data(score, "folder of the picture tars and clips")
     score.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     score.add_argument("--write", action="store_true", help="put the scores beside the manifest, into it and its card")
     score.add_argument("--cache", type=Path, metavar="DIR", help="keep what was seen, to score faster next time")
     score.set_defaults(run=run_eval)
 
     _register_model(subparsers)
+
+
+def _add_data(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("--data", type=Path, default=DATA, metavar="DIR", help=f"{what} (default {DATA})")
 
 
 def _register_model(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -33,6 +33,12 @@ def test_a_command_without_its_extra_names_it(
         args.run(args)
 
 
+def test_the_pictures_beside_the_checkout_are_taken_where_nobody_says(tmp_path: Path) -> None:
+    for words in (("train", "fire_smoke"), ("publish", "fire_smoke", "best.pt"), ("eval", "fire_smoke")):
+        assert parse(*words).data == Path("../shared/data")
+        assert parse(*words, "--data", str(tmp_path)).data == tmp_path
+
+
 def test_training_without_a_budget_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if importlib.util.find_spec("torch") is None:
         pytest.skip("training needs the extra `train`")
