@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 import cv2
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
@@ -86,7 +87,8 @@ class Eye:
     """A detector that remembers what it saw.
 
     Attributes:
-        cache: folder that keeps what was seen, under the hash of the network; None: nothing is kept.
+        cache: folder that keeps what was seen, under the hash of the network and of what goes in and out of it; None:
+            nothing is kept.
     """
 
     detector: Detector
@@ -130,7 +132,7 @@ class Eye:
             ]
             return np.array([np.concatenate(([time_s], best.ravel())) for time_s, best in seen])
 
-        table = self._kept(f"{path.stem}-{path.stat().st_size}", look)
+        table = self._kept(f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}", look)
         return _sightings(table[:, 0], table[:, 1:].reshape(len(table), -1, 2))
 
     def _bar(self, things: Iterable[T], name: str) -> Iterable[T]:
@@ -141,8 +143,10 @@ class Eye:
     def _kept(self, name: str, look: Callable[[], Table]) -> Table:
         if self.cache is None:
             return look()
-        network = self.detector.manifest.network(self.detector.precision)
-        path = self.cache / f"{network.sha256[:16]}-{name}.npy"
+        manifest = self.detector.manifest
+        around = [manifest.input, manifest.family, manifest.activation, manifest.overlap]
+        told = hashlib.sha256(msgspec.json.encode(around, order="deterministic")).hexdigest()
+        path = self.cache / f"{manifest.network(self.detector.precision).sha256[:16]}-{told[:8]}-{name}.npy"
         if not path.exists():
             self.cache.mkdir(parents=True, exist_ok=True)
             np.save(path, look())

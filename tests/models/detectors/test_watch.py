@@ -8,6 +8,7 @@ import pytest
 
 from models.detectors import load
 from models.detectors.evaluation.watch import PAN_S, Eye, best_of, frames, pan, see
+from models.detectors.manifest import Input
 from models.detectors.runtime import Detector
 from models.detectors.training.data import Picture
 from models.errors import SourceError
@@ -82,3 +83,7 @@ def test_what_was_seen_is_kept_for_the_same_network_and_pictures(detector: Detec
     assert len(list((tmp_path / "cache").iterdir())) == 3
     eye.pictures(pictures[:1], "val")
     assert len(list((tmp_path / "cache").iterdir())) == 4
+    stretched = load(write_detector(tmp_path, network(BOXES, SCORES), input=Input(fit="stretch")))
+    Eye(stretched, tmp_path / "cache").pictures(pictures, "val")
+    eye.clip(write_clip(tmp_path / "clip.mp4", count=40))
+    assert len(list((tmp_path / "cache").iterdir())) == 6
