@@ -82,10 +82,9 @@ class Plan:
 
 
 def scheduled(plan: Plan, recipe: Recipe) -> Plan:
-    """The plan with the recipe's schedule; what starts from a trunk falls at once, and is soon at its full size."""
+    """The plan with the recipe's schedule; the rate of what starts from a trunk falls at once."""
     if plan.start and recipe.is_shipped:
-        quick = plan.warmup_steps // 4
-        return replace(plan, hold_share=0.0, small_share=recipe.small_share / 2, warmup_steps=quick)
+        return replace(plan, hold_share=0.0, warmup_steps=plan.warmup_steps // 4)
     return replace(plan, hold_share=recipe.hold_share, small_share=recipe.small_share)
 
 
