@@ -3,17 +3,22 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from models.detectors import commands, read_manifest
+from models.detectors import Detector, commands, read_manifest
 from models.detectors.card import BEGIN, END
+from models.detectors.evaluation import evaluate as evaluation
+from models.detectors.evaluation import events
+from models.detectors.evaluation.bounds import poisson
 from models.detectors.evaluation.evaluate import evaluate
 from models.detectors.evaluation.events import SHOWN
+from models.detectors.evaluation.gate import Sighting
 from models.detectors.evaluation.writing import write
-from models.detectors.manifest import Threshold
+from models.detectors.manifest import Gate, Threshold, Variant
 from models.detectors.report import Report, read_report, report_path
 from models.detectors.training.recipes import FIRE_SMOKE, STREET
 from models.detectors.training.toml import to_toml
@@ -81,6 +86,56 @@ def test_a_network_that_sees_fire_everywhere_is_measured_as_that(data: Path, tmp
     assert alarms["fire", "hint", "one camera over all pans, with hysteresis"][1] == 1
     assert [a.events for a in report.alarms if a.gate.startswith("flicker")] == [None] * 4
     assert len(report.pictures) == 19
+
+
+def test_each_part_of_the_gate_has_its_row_with_what_it_spares_and_costs(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[float] = []
+
+    def count(_seen: Sighting, _threshold: Threshold, gate: Gate, **_: float) -> int:
+        ended.append(gate.hysteresis)
+        return 1
+
+    monkeypatch.setattr(events, "count_alarms", count)
+    report = evaluate(detector(tmp_path, FIRE_SMOKE, {"fire": 0.7}), data)
+    rows = {a.gate: a for a in report.alarms if (a.label, a.point) == ("fire", "hint")}
+    assert [gate.partition(":")[0] for gate in rows] == [
+        "single frame",
+        "3 in 10 s",
+        "3 in 10 s, growth counts",
+        "one camera over all pans, without hysteresis",
+        "one camera over all pans, with hysteresis",
+        "flicker",
+    ]
+    assert ended == [0.0, Gate().hysteresis] * 2
+    gate = rows["3 in 10 s"]
+    # Twelve pans of eight seconds, an event on each.
+    assert (gate.minutes, gate.frames, gate.per_hour) == (1.6, 480, 450)
+    assert gate.per_hour_bounds == pytest.approx([bound / (1.6 / 60) for bound in poisson(12)], abs=0.1)
+    assert (rows["single frame"].lost_s, gate.lost_s) == (0.0, 1.2)
+
+
+def test_integers_are_scored_once_more_with_sums_that_cannot_saturate(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[tuple[object, object]] = []
+
+    class Spy(Detector):
+        def __init__(self, path: Path, **how: Any) -> None:
+            opened.append((how["precision"], how["is_exact"]))
+            super().__init__(path, **how)
+
+    monkeypatch.setattr(evaluation, "Detector", Spy)
+    monkeypatch.setattr(evaluation, "operators", lambda _: {})  # of a network that is constant none are left
+    path = detector(tmp_path, STREET, {"garbage": 0.9, "overflow": 0.03})
+    manifest = read_manifest(path)
+    both = replace(manifest, int8=Variant(file=manifest.file, sha256=manifest.sha256))
+    path.write_text(to_toml(replace(both, points_sha256=both.seal)), encoding="utf-8")
+    report = evaluate(path, data)
+    assert opened == [("int8", True)]
+    assert {box.label for seen in report.pictures.values() for box in seen} == {"garbage"}, "nothing below .05 is kept"
+    assert report.exact == tuple(score for score in report.scores if score.precision == "int8")
 
 
 def test_what_only_the_other_source_draws_is_listed_with_what_a_person_found(data: Path, tmp_path: Path) -> None:

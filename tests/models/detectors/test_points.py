@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.detectors.decode import Candidates
+from models.detectors.evaluation.bounds import clopper_pearson
 from models.detectors.evaluation.gate import Sighting
 from models.detectors.evaluation.points import (
     FALSE_SHARE,
@@ -107,4 +108,5 @@ def test_a_class_is_read_only_where_it_is_labelled() -> None:
     assert rows["fire", "t", "absent"] == (1, 0, 0)
     one_source = list(readings(manifest, "fp32", "val", pictures, found))
     assert {row.source for row in one_source} == {"all"}
-    assert all(0 <= row.hint_bounds[0] <= row.hint / row.pictures <= row.hint_bounds[1] <= 1 for row in one_source)
+    assert all(row.hint_bounds == clopper_pearson(row.hint, row.pictures) for row in one_source)
+    assert all(row.alarm_bounds == clopper_pearson(row.alarm, row.pictures) for row in one_source)

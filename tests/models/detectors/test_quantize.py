@@ -101,6 +101,8 @@ def test_sums_that_cannot_saturate_answer_the_same(integers: Path) -> None:
         for is_exact in (False, True)
     )
     assert np.abs(usual - exact).max() < 0.08
+    settings = open_session(integers, None, Options(is_exact=True))._session.get_session_options()
+    assert settings.get_session_config_entry("session.x64quantprecision") == "1"
 
 
 def test_what_comes_after_the_last_convolution_is_named() -> None:
