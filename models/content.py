@@ -98,7 +98,10 @@ def read_toml(path: Path) -> dict[str, Any]:
     """
     raw = read_bytes(path)
     try:
-        return tomllib.loads(raw.decode(), parse_float=_finite)
+        return tomllib.loads(raw.decode("utf-8-sig"), parse_float=_finite)  # Windows likes to put a mark in front
+    except UnicodeDecodeError as exc:
+        what = f"is not UTF-8: byte {exc.start:,} is {raw[exc.start]:#04x}"
+        raise ConfigError([Problem(path, "$", what, "save it as UTF-8")]) from exc
     except ValueError as exc:
         raise ConfigError([Problem(path, "$", f"is not TOML: {exc}", "correct the line that is named")]) from exc
 

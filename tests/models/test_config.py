@@ -93,3 +93,12 @@ def test_plain_json_needs_a_topic_filter(tmp_path: Path) -> None:
     (tmp_path / "gridwarden.toml").write_text('tenant = "t"\n[[stream.adapters]]\nkind = "json"\n')
     with pytest.raises(ConfigError, match=r"stream\.adapters\[0\]\.base: plain JSON has no usual topic"):
         load(tmp_path)
+
+
+def test_a_file_as_windows_writes_it_is_read_and_one_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "gridwarden.toml"
+    file.write_bytes(b'\xef\xbb\xbftenant = "t"\r\n')
+    assert load(tmp_path).tenant == "t"
+    file.write_bytes('tenant = "t" # 样例'.encode("gbk"))
+    with pytest.raises(ConfigError, match="is not UTF-8: byte 15 is 0xd1; save it as UTF-8"):
+        load(tmp_path)
