@@ -95,7 +95,7 @@ def _person(candidate: Candidate, world: World) -> str:
     duty = f"on duty until {_local(candidate.duty_until_ms, world):%a %m-%d %H:%M}"
     if Reason.OFF_DUTY.name in candidate.reasons:
         duty = "off duty"
-    if Reason.QUIET_HOURS.name in candidate.reasons:
+    if Reason.QUIET_HOURS.name in candidate.reasons and candidate.quiet_until_ms:  # the seat's are not deferred
         duty += f", not called before {_local(candidate.quiet_until_ms, world):%a %H:%M}"
     post = _with(candidate.post, world.people.post_by_id.get(candidate.post))
     return f"{post}: {name}, {duty}  {' '.join(candidate.reasons)}"

@@ -14,6 +14,7 @@ from models.city import generate, write
 from models.cli import main
 from models.datum import Datum, from_wgs84
 from models.geo import to_degrees
+from models.people import QuietHours
 from models.people.duty import WeeklyShift
 from stream.route import Asked, route
 from stream.route_text import lines
@@ -81,6 +82,19 @@ def test_who_is_called_from_bed_is_said_to_be_off_duty() -> None:
     found = route(Asked(123.5, 29.5, "fire.manual", b.T0), world)  # at sea, before dawn
     told = list(lines(found, "fire.manual", b.T0, world))
     assert "    office 名 Name: 名 Name (p-office), off duty  LAST_RESORT OFF_DUTY" in told
+
+
+def test_who_rests_is_not_called_before_his_quiet_hours_are_over_but_the_seat_is() -> None:
+    night = QuietHours(start=dt.time(22), end=dt.time(7))
+    people = b.people()
+    persons = tuple(replace(person, quiet_hours=night) for person in people.persons)
+    world = b.world(people=replace(people, persons=persons))
+    asked = Asked(*(to_degrees(value) for value in b.at(20, 20)), "order.vendor", b.T0)  # before dawn
+    told = list(lines(route(asked, world), "order.vendor", b.T0, world))
+    (officer,) = (row for row in told if "(p-grid-1)" in row)
+    assert ", not called before Fri 07:00  INSIDE_CELL QUIET_HOURS" in officer
+    (operator,) = (row for row in told if "(p-seat)" in row)
+    assert "not called" not in operator
 
 
 @pytest.mark.parametrize("datum", Datum)
