@@ -19,7 +19,7 @@ from edge.sources import Frame, Source, masked, open_source
 from edge.tracker import Track, Tracks, flicker, follow, growth
 from models.config import Camera, Edge
 from models.errors import SourceError
-from models.messages import Detection, Fault, Lane
+from models.messages import NO_FAULT, Detection, Fault, Lane
 
 if TYPE_CHECKING:
     from models.detectors import Detector, Manifest
@@ -78,6 +78,7 @@ class CameraLoop:
         self._seen = _Seen(Tracks(scene.camera.device))
         self._source: Source | None = None
         self._failed = ""
+        self._is_faulty = False
         self.film = Film(scene.camera.device, masked(scene.camera.source))
 
     def run(self, stop: threading.Event) -> None:
@@ -146,6 +147,9 @@ class CameraLoop:
         seen.health, fault = health.look(seen.health, frame.image, now_mono_ms=frame.at.mono_ms)
         if fault is not None:
             self._report_fault(fault, f"{masked(scene.camera.source)}: check the camera and its lens", frame.at)
+        elif self._is_faulty and health.is_well(seen.health, now_mono_ms=frame.at.mono_ms):
+            self._scene.put(self._fault(NO_FAULT, "", frame.at))
+            self._is_faulty = False
 
     def _entry(self, frame: Frame, choices: Sequence[Choice], inferred: Moment) -> Entry:
         drafts: list[Draft] = []
@@ -182,6 +186,7 @@ class CameraLoop:
         self._scene.put(self._fault(fault, detail, now))
 
     def _fault(self, fault: str, detail: str, now: Moment) -> Entry:
+        self._is_faulty = True
         return Entry((Draft(self._device_id, Lane.ALARM, now, Fault(fault=fault, detail=detail[:500])),))
 
 

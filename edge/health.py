@@ -53,6 +53,11 @@ def look(health: Health, image: Image, *, now_mono_ms: int) -> tuple[Health, str
     return Health(sample, suspicion, health.since_mono_ms, told_mono_ms), None
 
 
+def is_well(health: Health, *, now_mono_ms: int) -> bool:
+    """Whether the pictures have been good for as long as bad ones must be bad to be a fault."""
+    return not health.suspicion and now_mono_ms - health.since_mono_ms >= AFTER_MS
+
+
 def _suspect(thin: Image, *, is_same: bool) -> str:
     if float(np.mean(thin)) < DARK:
         return "dark"

@@ -151,8 +151,12 @@ class Report(Message, frozen=True, kw_only=True, tag_field="kind", tag="report")
     text: Annotated[str, Meta(max_length=2000)] = ""
 
 
+NO_FAULT: Final = "none"
+"""The fault of a device that had one and can do its duty again."""
+
+
 class Fault(Message, frozen=True, kw_only=True, tag_field="kind", tag="fault"):
-    """A device cannot do its duty: `frozen`, `dark`, `covered`, `no_source`, `detector_failed`, ..."""
+    """A device cannot do its duty: `frozen`, `dark`, `covered`, `no_source`, `detector_failed`, ...; or again can."""
 
     fault: Annotated[str, Meta(max_length=64)]
     detail: Annotated[str, Meta(max_length=500)] = ""

@@ -46,6 +46,14 @@ class SeqSet(Struct):
         self.add_range(seq, seq)
         return True
 
+    def add_next(self, seqs: list[int]) -> bool:
+        """Put `seqs` in if they are the very next ones, in order; return False, having put in none, if not."""
+        first = self.floor + 1
+        if self.ranges or seqs != [*range(first, first + len(seqs))]:
+            return False
+        self.floor += len(seqs)
+        return True
+
     def add_range(self, first: int, last: int) -> None:
         """Put `first`..`last` (inclusive) in."""
         keep: list[Range] = []

@@ -153,22 +153,20 @@ class Machine(Struct):
         """
         held, most = self.windows.get(key, ()), max(MAX_HITS, 2 * judged.min_hits)
         at_ms, window_ms = hit.event_ms, judged.window_ms
-        times_ms = [h.event_ms for h in held]
-        if times_ms and at_ms < max(times_ms):
-            near = _near((*held, hit), at_ms, window_ms)
+        near = (*held, hit)
+        moments = sorted({h.event_ms for h in near})
+        if at_ms < moments[-1]:
+            near = _near(near, at_ms, window_ms)
             self.windows[key] = _latest(near, most)
             return _enough(near, at_ms, judged)
         # Nearly always hits come in the order of their times: then what counts is at the end.
-        if times_ms and min(times_ms) < at_ms - window_ms:
-            held = tuple([h for h in held if h.event_ms >= at_ms - window_ms])
-            times_ms = [h.event_ms for h in held]
-        near = (*held, hit)
+        if moments[0] < at_ms - window_ms:
+            near = tuple([h for h in near if h.event_ms >= at_ms - window_ms])
         self.windows[key] = near if len(near) <= most else _latest(near, most)
-        moments = sorted({*times_ms, at_ms})
         if len(moments) < judged.min_hits:
             return ()
         first_ms = moments[-judged.min_hits]
-        return tuple([h for h in near if h.event_ms >= first_ms])
+        return () if first_ms < at_ms - window_ms else tuple([h for h in near if h.event_ms >= first_ms])
 
     def add_trip(self, device_id: str, event_ms: int, level: Level) -> None:
         """Note that a device has had enough hits."""

@@ -7,7 +7,7 @@ from typing import Final
 
 from models import ids
 from models.catalogue import Signal as Meaning
-from models.messages import HELD, Detection, Dropped, Fault, Quality, Reading, Response, SelfTest, Stage
+from models.messages import HELD, NO_FAULT, Detection, Dropped, Fault, Quality, Reading, Response, SelfTest, Stage
 from stream.records import (
     HeartbeatRecord,
     Located,
@@ -207,17 +207,17 @@ class Turn:
         self._is_alive(device)
         self._turn_to(first + fresh[0])
         self._weigh_clock(said, fresh)
-        faults, floors, outcomes = self.row.faults, self._floors, self.outcomes
+        faults, floors, outcomes, below = self.row.faults, self._floors, self.outcomes, Outcome.BELOW
         for k in fresh:
             seen = said.observations[k]
             payload = seen.payload
             if (
                 isinstance(payload, Detection)
                 and payload.confidence < floors.get((device, payload.label), 0.0)
+                and (seen.quality is Quality.LIVE or seen.quality not in _NEVER_ALARM)
                 and device not in faults
-                and seen.quality not in _NEVER_ALARM
             ):
-                outcomes[first + k] = Outcome.BELOW
+                outcomes[first + k] = below
                 continue
             self._turn_to(first + k)
             outcomes[first + k], signal_id = self._decide(said.located(k))
@@ -230,9 +230,14 @@ class Turn:
         if index != self.index:
             self.index, self.k = index, 0
 
-    def _fresh(self, said: Said) -> list[int]:
+    def _fresh(self, said: Said) -> Sequence[int]:
         """Return which observations have not come before, and take them as having come."""
-        outbox = lane = None
+        first, seqs = said.observations[0], [seen.seq for seen in said.observations]
+        outbox, lane = first.outbox_id, first.lane
+        others = [seen for seen in said.observations if seen.outbox_id != outbox or seen.lane is not lane]
+        if not others and self.row.seen_of(first.device_id, outbox, lane).add_next(seqs):  # nearly always
+            return range(len(seqs))
+        add = self.row.seen_of(first.device_id, outbox, lane).add
         fresh = []
         for k, seen in enumerate(said.observations):
             if seen.outbox_id != outbox or seen.lane is not lane:
@@ -253,8 +258,7 @@ class Turn:
         if seen.quality in _NEVER_ALARM or isinstance(seen.payload, SelfTest):
             return Outcome.NEVER_ALARMS, None
         if isinstance(seen.payload, Fault):
-            if self.row.faults.get(seen.device_id) not in supervision.LASTING:
-                self.row.faults[seen.device_id] = seen.payload.fault
+            self._hear_of_fault(seen.device_id, seen.payload.fault)
             return Outcome.RECORDED, None
         if isinstance(seen.payload, Dropped):
             self.row.drop(seen.device_id, seen.outbox_id, seen.payload)
@@ -334,7 +338,8 @@ class Turn:
         assert signal is not None
         signal.untold += 1
         signal.confidence = max(signal.confidence, judged.confidence)
-        signal.sources = tuple(sorted({*signal.sources, seen.device_id}))
+        if seen.device_id not in signal.sources:
+            signal.sources = tuple(sorted((*signal.sources, seen.device_id)))
         pictures = new_pictures(signal, [evidence_id_of(seen)])
         before = signal.reporters
         if seen.reporter:
@@ -360,6 +365,15 @@ class Turn:
         elif signal.tell_by_ms is None:
             signal.tell_by_ms = self.row.clock_ms + TELL_MS
         return Outcome.EVIDENCE
+
+    def _hear_of_fault(self, device_id: str, fault: str) -> None:
+        faults = self.row.faults
+        if faults.get(device_id) in supervision.LASTING:
+            return
+        if fault == NO_FAULT:
+            faults.pop(device_id, None)
+        else:
+            faults[device_id] = fault
 
     # --- people ----------------------------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from edge.machine import machine_hash
 from edge.outbox import Outbox
 from models.config import Camera, Config, Mqtt, Sensor
 from models.detectors import Box, Detector, load
-from models.messages import Detection, Fault, Lane, Observation, Quality, Reading, Status, decode
+from models.messages import NO_FAULT, Detection, Fault, Lane, Observation, Quality, Reading, Status, decode
 from models.seal import Keyring
 from tests.conftest import embedded_broker, wait_until
 from tests.edge.conftest import Stream, serving, write_config
@@ -137,8 +137,9 @@ def test_a_picture_of_zero_bytes_is_a_fault_and_the_next_is_taken(
     config = write_config(tmp_path, mqtt_broker, cameras=(camera,))
     with running(config):
         wait_until(lambda: ended_path(config).exists())
-    (fault,) = faults(stream, "cam-01")
+    (fault, well) = faults(stream, "cam-01")
     assert "1.jpg: the picture has zero bytes" in fault.detail
+    assert well.fault == NO_FAULT
     assert len(detections(stream, "cam-01")) == 1
 
 
@@ -202,7 +203,8 @@ def test_a_detector_that_fails_is_told_once_and_tried_again(
     with running(config, detector=Failing):
         wait_until(lambda: bool(detections(stream, "cam-01")))
     assert [(fault.fault, fault.detail) for fault in faults(stream, "cam-01")] == [
-        ("detector_failed", "ValueError: no network today")
+        ("detector_failed", "ValueError: no network today"),
+        (NO_FAULT, ""),
     ]
 
 

@@ -49,6 +49,23 @@ def test_a_range_is_as_good_as_its_members(added: list[int], first: int, length:
     assert msgspec.json.decode(msgspec.json.encode(one), type=SeqSet) == one
 
 
+RUNS = st.integers(1, 40).map(lambda first: [first, first + 1, first + 2])
+
+
+@given(seqs, st.lists(st.integers(1, 60), min_size=1, max_size=20) | RUNS)
+def test_the_next_ones_are_put_in_at_once_or_not_at_all(added: list[int], more: list[int]) -> None:
+    held, plain = SeqSet(), SeqSet()
+    for seq in added:
+        held.add(seq)
+        plain.add(seq)
+    before = SeqSet(held.floor, list(held.ranges))
+    if held.add_next(more):
+        assert [plain.add(seq) for seq in more] == [True] * len(more)
+        assert held == plain
+    else:
+        assert held == before
+
+
 @given(seqs)
 def test_ranges_name_exactly_their_seqs(added: list[int]) -> None:
     ranges = to_ranges(added)
