@@ -2,13 +2,15 @@
 
     python -m benchmarks.load GRIDWARDEN_TOML --rate 5000 --seconds 30 [--per-message 20] [--probes 90] DEVICE...
 
-Devices in turn, one observation in ten above the threshold. The last `--probes` devices send nothing of that: each
+Devices in turn, one observation in ten above the threshold; of each device no more is on its way than an agent sends
+before it is answered, the rest waits its turn. The last `--probes` devices send nothing of that: each
 sends one fire of its own, spread over the time, so that the way to its order can be measured. Prints one JSON object.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import random
 import resource
@@ -28,6 +30,8 @@ ABOVE = 0.1
 HITS = thresholds.load().labels["fire"].min_hits or thresholds.load().min_hits
 HIT_MS = 300
 """A probe is so many sightings of one fire, so far apart: what the thresholds ask for."""
+IN_FLIGHT = 256
+"""Observations of one device at most, as of `edge.sender`."""
 RESEND_S = 20.0
 ANSWER_S = 300.0
 """What is not acknowledged so long after its end is given up."""
@@ -46,6 +50,8 @@ class Load:
         self.seqs = dict.fromkeys(devices, 0)
         self.waiting: dict[tuple[str, int], tuple[float, str, bytes]] = {}
         """By (device, last seq) of a message: when it is sent again, who speaks, and the line."""
+        self.in_flight = dict.fromkeys(devices, 0)
+        """Messages of each device that are not acknowledged."""
         self.lock = threading.Lock()
         self.resent = 0
         acks = (topics.ack(self.config.tenant, "+"),)
@@ -60,8 +66,8 @@ class Load:
             return
         for first, last in decode(split(payload)[0], Ack).stored:
             with self.lock:
-                for seq in range(first, last + 1):
-                    self.waiting.pop((parsed.who, seq), None)
+                stored = [self.waiting.pop((parsed.who, seq), None) for seq in range(first, last + 1)]
+                self.in_flight[parsed.who] -= len(stored) - stored.count(None)
 
     def message(self, device: str) -> tuple[int, bytes]:
         """Return the last seq and the line of the next batch of `device`."""
@@ -91,6 +97,7 @@ class Load:
         """Let `speaker` say what is acknowledged under `key`."""
         topic = topics.obs(self.config.tenant, speaker)
         with self.lock:
+            self.in_flight[key[0]] += key not in self.waiting
             self.waiting[key] = (time.monotonic() + RESEND_S, speaker, line)
         self.link.publish(topic, self.keys.seal(topic, line, kid=speaker))
 
@@ -102,8 +109,9 @@ class Load:
         begun_cpu_s, begun_s, begun_ms = time.process_time(), time.monotonic(), now_ms()
         messages = int(rate * seconds / self.per_message)
         probed: dict[str, int] = {}
+        turns = itertools.cycle(devices)
         for n, due_s in _paced(messages, begun_s, self.per_message / rate):
-            device = devices[n % len(devices)]
+            device = self.next_free(turns, len(devices))
             self.send(device, *self.message(device))
             while len(probed) < len(probes) and due_s - begun_s >= len(probed) * seconds / len(probes):
                 device = probes[len(probed)]
@@ -127,6 +135,15 @@ class Load:
             "cpu_share": (usage.ru_utime + usage.ru_stime - begun_cpu_s) / (time.monotonic() - begun_s),
             "probed": probed,
         }
+
+    def next_free(self, turns: Iterator[str], count: int) -> str:
+        """Return whose turn it is of the `count` devices that have turns, once one of them may send."""
+        while True:
+            for device in itertools.islice(turns, count):
+                if (self.in_flight[device] + 1) * self.per_message <= max(IN_FLIGHT, self.per_message):
+                    return device
+            time.sleep(AHEAD_S)
+            self.resend()
 
     def resend(self) -> None:
         """Send again what has waited too long."""

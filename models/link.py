@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import socket
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 FIRST_RETRY_S: Final = 0.2
 LAST_RETRY_S: Final = 15.0
 SESSION_EXPIRY_S: Final = 24 * 3600
+RECEIVE_BYTES: Final = 64 << 10
 
 OnMessage = Callable[[str, bytes, bool, Callable[[], None]], None]
 """(topic, payload, retained, ack): runs on the link's thread; must be quick and must not raise. `ack` may be called
@@ -85,7 +87,7 @@ class Link:
         """Return a client for one connection: nothing of an earlier one is left in it."""
         settings = self._settings
         five = settings.protocol == 5
-        client = mqtt.Client(
+        client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
             protocol=MQTTProtocolVersion(settings.protocol),
@@ -181,7 +183,9 @@ class Link:
                     self._client.disconnect()  # it may have come up after `stop` found nothing to disconnect
             except OSError as exc:
                 self._say_once(f"{settings.host}:{settings.port} cannot be reached: {exc}")
-            self._client.loop_stop()
+            # Paho asks twice for its thread, which forgets itself as it ends.
+            with contextlib.suppress(AttributeError):
+                self._client.loop_stop()
             self._lost()
             self._client = self._make_client()
             # Full jitter: after an outage a city's devices must not come back in the same second.
@@ -245,6 +249,27 @@ class Link:
             ack()
             return
         self._on_message(message.topic, bytes(message.payload), message.retain, ack)
+
+
+class _Client(mqtt.Client):
+    """Paho, which asks the system five times for each packet, and here once for all that has come."""
+
+    _held = b""
+    _at = 0
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        if self._at == len(self._held):
+            self._held, self._at = super()._sock_recv(max(bufsize, RECEIVE_BYTES)), 0
+        data = self._held[self._at : self._at + bufsize]
+        self._at += len(data)
+        return data
+
+    def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
+        """Read until nothing is held: of what is, the loop's `select` would not tell."""
+        while True:
+            code = super().loop_read(max_packets)
+            if code != MQTTErrorCode.MQTT_ERR_SUCCESS or self._at == len(self._held):
+                return code
 
 
 def _send_at_once(_client: mqtt.Client, _data: object, sock: object) -> None:

@@ -28,7 +28,7 @@ from stream.log.file import Extent, LogFile, NewRecord, NewTopic, Partition, Rec
 _T = TypeVar("_T")
 _logger = logging.getLogger(__name__)
 
-_POLL_S = 0.005
+_POLL_S = 0.01
 _GROUP_WRITES = 1_000  # appends in one transaction at most: bounds how long the first of them waits
 _GROUP_BYTES = 4 << 20
 _DELETE_ROWS = 2_000  # rows deleted in one transaction at most: appends go on between

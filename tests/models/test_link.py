@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import random
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import paho.mqtt.client as mqtt
 import pytest
 
 from models.broker import free_port
@@ -51,6 +54,23 @@ def test_a_message_arrives(mqtt_broker: Mqtt, protocol: int) -> None:
     assert link.publish("x/1", b"z" * 60_000)
     wait_until(lambda: bool(listener.heard))
     assert listener.heard == [("x/1", b"z" * 60_000, False)]
+    link.stop()
+    listener.link.stop()
+
+
+@VERSIONS
+def test_a_burst_of_messages_of_all_sizes_comes_whole_and_in_order(mqtt_broker: Mqtt, protocol: int) -> None:
+    settings = speak(mqtt_broker, protocol)
+    listener = Listener(settings, "x/#")
+    link = Link(settings, "sender")
+    link.start()
+    assert link.wait_connected(10)
+    sizes = random.Random(5).choices([0, 1, 100, 127, 128, 5_000, 65_536, 90_000], k=120)
+    payloads = [n.to_bytes(4, "big") + bytes(size) for n, size in enumerate(sizes)]
+    for payload in payloads:
+        assert link.publish("x/1", payload)
+    wait_until(lambda: len(listener.heard) == len(payloads))
+    assert listener.payloads("x/1") == payloads
     link.stop()
     listener.link.stop()
 
@@ -106,6 +126,28 @@ def test_greetings_are_retained_and_come_again_after_a_broker_that_forgot_them(t
         assert ups == [True, False, True]
         greeter.stop()
         listener.link.stop()
+
+
+def test_a_link_comes_back_though_pahos_thread_ends_while_it_is_being_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[int] = []
+
+    def stop(client: mqtt.Client) -> None:
+        while client._thread is not None:
+            time.sleep(0.001)
+        ended.append(1)
+        raise AttributeError("'NoneType' object has no attribute 'join'")  # as paho, which asks for it twice
+
+    monkeypatch.setattr(mqtt.Client, "loop_stop", stop)
+    port = free_port()
+    with embedded_broker(tmp_path / "first", port=port) as settings:
+        link = Link(settings, "sender")
+        link.start()
+        assert link.wait_connected(10)
+    with embedded_broker(tmp_path / "second", port=port):
+        wait_until(lambda: bool(ended) and link.connected)
+    link.stop()
 
 
 @VERSIONS
