@@ -74,6 +74,8 @@ def _register_log_tools(commands: Subparsers[argparse.ArgumentParser]) -> None:
         "--at", nargs=2, type=float, metavar=("LON", "LAT"), help="degrees (default: its zone's place)"
     )
     devices.add_argument("--agent", help="the agent that speaks for it, if one does")
+    devices.add_argument("--battery", action="store_true", help="it speaks once an hour at best, and is missed later")
+    devices.add_argument("--every", type=float, metavar="SECONDS", help="how often it speaks, such as TelePeriod")
     devices.add_argument("--name", help="Chinese name (default: its id)")
     devices.add_argument("--name-en", help="English name (default: its id)")
     devices.add_argument("--json", action="store_true", help="print one JSON object")

@@ -84,6 +84,8 @@ class Admission(Struct, frozen=True, kw_only=True):
     name_en: str
     position: tuple[float, float] | None = None
     agent: str | None = None
+    is_on_battery: bool = False
+    every_s: float | None = None
 
 
 class Admitted(Struct, frozen=True, kw_only=True):
@@ -125,6 +127,8 @@ def admit(asked: Admission, config: Config) -> Admitted:
         zone=zone.id,
         agent=asked.agent,
         source=None if is_ours else asked.source,
+        power="battery" if asked.is_on_battery else "mains",
+        every_s=asked.every_s,
     )
     document = msgspec.json.decode(file.read_bytes())
     document["features"].append(_feature(device))
@@ -212,4 +216,6 @@ def _asked(args: argparse.Namespace) -> Admission:
         name_en=args.name_en or name,
         position=tuple(args.at) if args.at else None,
         agent=args.agent,
+        is_on_battery=args.battery,
+        every_s=args.every,
     )

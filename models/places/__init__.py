@@ -177,6 +177,7 @@ class Device(Record, frozen=True, kw_only=True):
         agent: id of the device of kind `agent` that speaks for it; an agent has none.
         source: of a device of another make: how it is called there, such as ``zigbee2mqtt/kitchen smoke``.
         power: a device on a battery speaks seldom, and is missed later.
+        every_s: how often it speaks, where that is known, such as Tasmota's TelePeriod: missed after 2.5 times as long.
         heading_deg: camera only: clockwise from north.
         fov_deg: camera only: horizontal angle of view.
         range_m: how far a camera sees a fire of 1 m, or a sensor senses.
@@ -193,6 +194,7 @@ class Device(Record, frozen=True, kw_only=True):
     node: Code | None = None
     source: Text | None = None
     power: Literal["mains", "battery"] = "mains"
+    every_s: Annotated[float, Meta(gt=0, le=86_400)] | None = None
     height_m: Annotated[float, Meta(ge=0, le=500)] | None = None
     heading_deg: Annotated[float, Meta(ge=0, lt=360)] | None = None
     fov_deg: Annotated[float, Meta(gt=0, le=360)] | None = None

@@ -31,8 +31,14 @@ _PULSED: Final = frozenset({DeviceKind.CAMERA, DeviceKind.AGENT, DeviceKind.GATE
 _NO_DETECTORS: Final = frozenset({DeviceKind.AGENT, DeviceKind.GATEWAY, DeviceKind.BUTTON})
 
 
+MISSED_TIMES: Final = 2.5
+"""A device that says how often it speaks is missed after so many times as long."""
+
+
 def missed_after_ms(device: Device, places: Places, limits: Supervision) -> int:
     """Return how long a device may be silent."""
+    if device.every_s is not None:
+        return round(MISSED_TIMES * device.every_s * 1000)
     if device.kind in _PULSED:
         return round(limits.pulsed_s * 1000)
     if device.power == "battery":

@@ -59,9 +59,9 @@ def speak(config: Config, *arrivals: Arrival) -> None:
 
 
 def ask(config: Config, **given: object) -> list[str]:
-    names = ("admit", "id", "kind", "zone", "at", "agent", "name", "name_en")
+    names = ("admit", "id", "kind", "zone", "at", "agent", "name", "name_en", "every")
     said: list[str] = []
-    arguments = {"config": Path(config.folder), "json": False} | dict.fromkeys(names) | given
+    arguments = {"config": Path(config.folder), "json": False, "battery": False} | dict.fromkeys(names) | given
     assert onboard.run(argparse.Namespace(**arguments), said.append) == 0
     return said
 
@@ -96,9 +96,19 @@ def test_a_device_of_another_make_is_admitted_under_its_source_and_needs_no_key(
     assert heard.observations[0].device_id == "smoke-77"
 
 
+def test_it_is_said_at_once_how_often_a_device_speaks(config: Config) -> None:
+    zone = check.check(Path(config.folder)).places.zones[0]  # type: ignore[union-attr]
+    ask(config, admit="zigbee2mqtt/hall smoke", id="smoke-77", kind="smoke", zone=zone.id, battery=True)
+    ask(config, admit="tasmota/attic", id="heat-77", kind="heat", zone=zone.id, every=300.0)
+    found = check.check(Path(config.folder)).places.device_by_id  # type: ignore[union-attr]
+    assert (found["smoke-77"].power, found["smoke-77"].every_s) == ("battery", None)
+    assert (found["heat-77"].power, found["heat-77"].every_s) == ("mains", 300.0)
+
+
 @pytest.mark.parametrize(
     ("given", "what"),
     [
+        ({"kind": "smoke", "every": -5.0}, "every_s"),
         ({"kind": "smoke"}, "give --zone"),
         ({"kind": "laser", "zone": "z"}, "--kind: laser: is no kind of device; use one of: camera, smoke"),
         ({"kind": "smoke", "zone": "no-such-zone"}, "no zone 'no-such-zone'; name one of: "),

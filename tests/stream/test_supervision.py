@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from models.messages import Dropped, Fault, Heartbeat, Lane, Stage
+from models.messages import NO_FAULT, Dropped, Fault, Heartbeat, Lane, Stage
 from models.places import DeviceKind
 from models.thresholds import Supervision
 from stream.records import HeartbeatRecord, SignalKind, SignalRecord
@@ -92,6 +92,16 @@ def test_a_fault_that_a_device_cannot_take_back_by_going_on_lasts(log: Log, faul
     assert [one.kind for one in signals] == ([] if lasts else [CLEARED])
 
 
+def test_a_device_that_says_that_it_is_well_again_ends_a_passing_fault_and_no_lasting_one(log: Log) -> None:
+    well = Fault(fault=NO_FAULT)
+    log.put(b.batch(log.seen("cam-1", Fault(fault="dark"), T0)))
+    (signal,) = log.put(b.batch(log.seen("cam-1", well, T0 + MINUTE)))
+    assert (signal.kind, signal.reasons) == (CLEARED, ("DEVICES_BACK",))
+    assert log.put(b.batch(log.seen("cam-1", well, T0 + 2 * MINUTE))) == []
+    log.put(b.batch(log.seen("cam-1", Fault(fault="tamper"), T0 + 3 * MINUTE)))
+    assert log.put(b.batch(log.seen("cam-1", well, T0 + 4 * MINUTE))) == []
+
+
 def test_a_passing_fault_does_not_take_a_lasting_one_along(log: Log) -> None:
     for fault in ("tamper", "offline"):
         log.put(b.batch(log.seen("smoke-1", Fault(fault=fault), T0)))
@@ -99,18 +109,21 @@ def test_a_passing_fault_does_not_take_a_lasting_one_along(log: Log) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "power", "alone", "limit_s"),
+    ("kind", "power", "every_s", "alone", "limit_s"),
     [
-        (DeviceKind.CAMERA, "mains", True, 60),
-        (DeviceKind.SMOKE, "mains", True, 900),
-        (DeviceKind.SMOKE, "battery", True, 7_200),
-        (DeviceKind.SMOKE, "battery", False, 93_600),
+        (DeviceKind.CAMERA, "mains", None, True, 60),
+        (DeviceKind.SMOKE, "mains", None, True, 900),
+        (DeviceKind.SMOKE, "battery", None, True, 7_200),
+        (DeviceKind.SMOKE, "battery", None, False, 93_600),
+        (DeviceKind.HEAT, "mains", 30.0, False, 75),
     ],
 )
-def test_each_class_of_device_has_a_limit_of_its_own(kind: DeviceKind, power: str, alone: bool, limit_s: int) -> None:
+def test_each_class_of_device_has_a_limit_of_its_own(
+    kind: DeviceKind, power: str, every_s: float | None, alone: bool, limit_s: int
+) -> None:
     from stream.zones.supervision import missed_after_ms
 
-    device = replace(b.device("x", kind, "z7"), power=power)
+    device = replace(b.device("x", kind, "z7"), power=power, every_s=every_s)
     others = () if alone else (b.device("y", DeviceKind.SMOKE, "z7"),)
     places = b.places(devices=(device, *others))
     assert missed_after_ms(device, places, Supervision()) == limit_s * 1000
