@@ -17,7 +17,6 @@ import numpy as np
 from models.catalogue import Category
 from models.geo import PointE7
 from models.messages import Candidate, Load, OrderStep, Priority
-from models.people.columns import PeopleColumns
 from models.people.loads import open_cases
 from stream import layout
 from stream.days import PRIORITIES
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Match", "Question", "Reason", "match", "match_many"]
 
+STEPS_KEPT: Final = 4_096
 MODES: Final[tuple[Literal["alert", "digest", "list"], ...]] = ("alert", "digest", "list")
 
 
@@ -183,41 +183,48 @@ _Chain = tuple[tuple[OrderStep, ...], tuple[Candidate, ...]]
 
 
 def _chains(answers: Answers, questions: Sequence[Question], world: World) -> Iterator[_Chain]:
-    """Give the chain of each question. What several have in common, such as who stands above them, is made once."""
+    """Give the chain of each question. Steps that many have in common, such as those above a lane, are made once."""
     ends = answers.chains.heads[: len(questions), layout.STEPS_END].tolist()
     rows = answers.chains.steps[: ends[-1]].tolist()
-    people = list(map(tuple, answers.chains.candidates[: rows[-1][layout.CANDIDATES_END] if rows else 0].tolist()))
-    catalogue, candidates_of = world.catalogue, functools.cache(functools.partial(_candidates, world.people.columns))
-    made: dict[tuple[object, ...], OrderStep] = {}
+    people = answers.chains.candidates[: rows[-1][layout.CANDIDATES_END] if rows else 0]
+    packed, width = people.tobytes(), people.strides[0]
+    made = world.steps_made
+    if len(made) > STEPS_KEPT:
+        made.clear()
     first = first_row = 0
     for question, end_row in zip(questions, ends, strict=True):
         steps: list[OrderStep] = []
         co_tellings: tuple[Candidate, ...] = ()
-        for row, offset_ms, at_once, reasons, end in rows[first_row:end_row]:
-            asked = tuple(people[first:end])
+        for row in rows[first_row:end_row]:
+            end = row[layout.CANDIDATES_END]
+            if row[layout.STEP_ROW] == CO_TELLING:
+                co_tellings += _candidates(people[first:end], world)
+            else:
+                key = question.priority, *row[: layout.CANDIDATES_END], packed[first * width : end * width]
+                if (step := made.get(key)) is None:
+                    step = made[key] = _step(row, question.priority, _candidates(people[first:end], world), world)
+                steps.append(step)
             first = end
-            if row == CO_TELLING:
-                co_tellings += candidates_of(asked)
-                continue
-            key = (row, offset_ms, at_once, reasons, question.priority, asked)
-            step = made.get(key)
-            if step is None:
-                is_last_resort = bool(reasons & layout.LAST_RESORT)
-                step = made[key] = OrderStep(
-                    step=catalogue.steps[row].step,
-                    offset_ms=offset_ms,
-                    mode="alert" if is_last_resort else catalogue.steps[row].rules[question.priority].mode,
-                    candidates=candidates_of(asked),
-                    at_once=bool(at_once),
-                    seat=catalogue.steps[row].seat,
-                    reasons=_names(reasons),
-                )
-            steps.append(step)
         first_row = end_row
         yield tuple(steps), co_tellings
 
 
-def _candidates(columns: PeopleColumns, asked: tuple[tuple[int, ...], ...]) -> tuple[Candidate, ...]:
+def _step(row: Sequence[int], priority: Priority, candidates: tuple[Candidate, ...], world: World) -> OrderStep:
+    number, offset_ms, at_once, reasons, _ = row
+    said = world.catalogue.steps[number]
+    return OrderStep(
+        step=said.step,
+        offset_ms=offset_ms,
+        mode="alert" if reasons & layout.LAST_RESORT else said.rules[priority].mode,
+        candidates=candidates,
+        at_once=bool(at_once),
+        seat=said.seat,
+        reasons=_names(reasons),
+    )
+
+
+def _candidates(people: Ints, world: World) -> tuple[Candidate, ...]:
+    columns = world.people.columns
     return tuple(
         Candidate(
             post=columns.post_ids[own],
@@ -226,7 +233,7 @@ def _candidates(columns: PeopleColumns, asked: tuple[tuple[int, ...], ...]) -> t
             duty_until_ms=until_ms,
             reasons=_names(why),
         )
-        for person, _, own, why, from_ms, until_ms in asked
+        for person, _, own, why, from_ms, until_ms in people.tolist()
     )
 
 

@@ -10,7 +10,7 @@ from functools import cached_property
 import msgspec
 
 from models.catalogue import Catalogue, Category
-from models.messages import Versions
+from models.messages import OrderStep, Versions
 from models.people import People
 from models.places import Places
 from stream.days import Days
@@ -51,6 +51,11 @@ class World:
         # Duty first: what making it takes for a moment does not stand beside the index then.
         self._days.cover_moment(at_ms)
         _ = self.matcher
+
+    @cached_property
+    def steps_made(self) -> dict[tuple[object, ...], OrderStep]:
+        """Steps of chains that `stream.rank` has made, by the numbers that they are made of; it lets go of them."""
+        return {}
 
     @cached_property
     def person_number(self) -> Mapping[str, int]:

@@ -108,12 +108,16 @@ class Catalogue(Content, frozen=True, kw_only=True):
         """
         category = self.category_by_key[key]
         patterns = breadth(key)
-        row = next((row for code in codes for pattern in patterns if (row := self._leads.get((code, pattern)))), None)
+        there = (self._leads[code] for code in codes if code in self._leads)
+        row = next((rows[pattern] for rows in there for pattern in patterns if pattern in rows), None)
         return Responsible(row.unit, row.basis) if row else Responsible(category.lead_unit, category.basis)
 
     @cached_property
-    def _leads(self) -> Mapping[tuple[str, str], Lead]:
-        return {(row.area, row.category): row for row in self.leads}
+    def _leads(self) -> Mapping[str, Mapping[str, Lead]]:
+        leads: dict[str, dict[str, Lead]] = {}
+        for row in self.leads:
+            leads.setdefault(row.area, {})[row.category] = row
+        return leads
 
     def handling_limit(self, key: str) -> TimeLimit | None:
         """Give the handling limit of a category: its list's, else its priority's clock.

@@ -27,10 +27,9 @@ from stream.desk.cases import (
 )
 from stream.desk.decisions import RefusedError, assigned, corrected, merged, split
 from stream.desk.index import Deadlines, PlaceIndex
-from stream.desk.orders import Moment, canary_order, matched_order, matched_together, next_order
+from stream.desk.orders import Asked, Moment, canary_order, matched_order, matched_together, next_order
 from stream.desk.row import META, Case, CaseRow, Member, Meta, MetaRow, read_rows
 from stream.inforce import InForce
-from stream.rank import Match
 from stream.records import (
     ControlRecord,
     DecisionRecord,
@@ -47,7 +46,7 @@ from stream.world import World
 
 Heard = SignalRecord | DecisionRecord | LoadRecord | ControlRecord | TickRecord
 """A record of `incidents`, or one signal of a record of many."""
-Foreseen = Mapping[Origin, tuple[Incident, Match]]
+Foreseen = Mapping[Origin, tuple[Incident, Asked]]
 """By the origin of a signal, the incident that it may open, and who will be asked."""
 TELL_MS: Final = 5_000
 """Mere counts are told at most once in so long."""
@@ -150,13 +149,11 @@ class Desk:
         One that another of them takes in opens nothing, after all; what was found for it is left lying.
         """
         clock_ms = max(self._meta.clock_ms, *(signal.at_ms for signal in signals))
-        incidents = {
-            signal.origin: first_incident(signal, world.category(signal.category, signal.family), clock_ms)
-            for signal in signals
-            if signal.kind is SignalKind.RAISED and signal.signal_id not in self._case_of
-        }
-        found = matched_together(list(incidents.values()), Moment(world, clock_ms, self._meta.loads))
-        return {origin: (one, match) for (origin, one), match in zip(incidents.items(), found, strict=True)}
+        opening = [one for one in signals if one.kind is SignalKind.RAISED and one.signal_id not in self._case_of]
+        categories = [world.category(signal.category, signal.family) for signal in opening]
+        incidents = [first_incident(*one, clock_ms) for one in zip(opening, categories, strict=True)]
+        asked = matched_together(zip(incidents, categories, strict=True), Moment(world, clock_ms, self._meta.loads))
+        return {signal.origin: said for signal, said in zip(opening, zip(incidents, asked, strict=True), strict=True)}
 
     def next_deadline_ms(self) -> int | None:
         """Return when a tick is due."""
@@ -270,13 +267,15 @@ class _Turn:
         return None
 
     def _open(self, signal: SignalRecord, now: Moment) -> None:
-        category = now.world.category(signal.category, signal.family)
-        incident, found = self.foreseen.get(signal.origin, (None, None))
-        if incident is None or incident.opened_at_ms != now.clock_ms:
-            incident, found = first_incident(signal, category, now.clock_ms), None
+        incident, asked = self.foreseen.get(signal.origin, (None, None))
+        if asked and incident and incident.opened_at_ms == now.clock_ms:
+            category = asked[0].category
+        else:
+            category = now.world.category(signal.category, signal.family)
+            incident, asked = first_incident(signal, category, now.clock_ms), None
         answered = ("GENERAL",) if incident.response is Response.GENERAL else ()
         case = Case(
-            order=matched_order(incident, category, 1, ("OPENED", *answered), now, found),
+            order=matched_order(incident, category, 1, ("OPENED", *answered), now, asked),
             count=incident.count,
             confidence=incident.confidence,
             sources=incident.sources,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
@@ -45,11 +45,14 @@ class Moment(NamedTuple):
     loads: Mapping[str, Load]
 
 
-def matched_together(incidents: Sequence[Incident], now: Moment) -> list[Match]:
-    """Return what `matched_order` finds for incidents that are opened at one time, found at once for all of them."""
-    categories = [now.world.category(incident.category, incident.family) for incident in incidents]
-    questions = [_question(*one, 1, now) for one in zip(incidents, categories, strict=True)]
-    return match_many(questions, now.world)
+Asked = tuple[Question, Match]
+"""Whom an incident concerns, and the answer."""
+
+
+def matched_together(incidents: Iterable[tuple[Incident, Category]], now: Moment) -> Iterator[Asked]:
+    """Return what `matched_order` asks of incidents that are opened at one time, asked at once for all of them."""
+    questions = [_question(incident, category, 1, now) for incident, category in incidents]
+    return zip(questions, match_many(questions, now.world), strict=True)
 
 
 def matched_order(
@@ -58,15 +61,16 @@ def matched_order(
     revision: int,
     reasons: tuple[str, ...],
     now: Moment,
-    found: Match | None = None,
+    asked: Asked | None = None,
 ) -> DispatchOrder:
     """Return an order with a new chain, from the roster in force when the incident was updated.
 
-    `found` is what `matched_together` says of the incident, if it was asked.
+    `asked` is what `matched_together` says of the incident, if it was asked.
     """
-    question = _question(incident, category, revision, now)
-    if found is None:
-        found = match(question, now.world)
+    if asked is None:
+        question = _question(incident, category, revision, now)
+        asked = question, match(question, now.world)
+    question, found = asked
     found = with_quiet_hours(with_settlers(found, category, now.world.people), question, now.world.people)
     around = _neighbours(incident, category, found, now)
     return DispatchOrder(
