@@ -7,6 +7,7 @@ area, of lines the nearest centreline, then the lower level; ties go to the smal
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, NamedTuple, cast
@@ -108,10 +109,10 @@ class Locator:
 
     def __init__(self, places: Places, categories: Sequence[str] = ()) -> None:
         cells: dict[CellType, list[Cell]] = {kind: [] for kind in CellType}
-        for cell in sorted(places.cells, key=lambda cell: cell.code.encode()):
+        for cell in sorted(places.cells, key=_code):
             cells[cell.type].append(cell)
         nodes = _by_area(places.nodes)
-        lines = sorted(places.lines, key=lambda line: (-line.kind.level, line.code.encode()))
+        lines = sorted(places.lines, key=lambda line: (-line.kind.level, line.code))
         layers = (cells[CellType.BASE], cells[CellType.MICRO], nodes, lines, cells[CellType.EXCLUSIVE])
         self.codes = Codes(*(tuple(place.code for place in layer) for layer in layers))
         base, micro, exclusive = (
@@ -235,16 +236,20 @@ def _asked_together(layer: Indices) -> Callable[[Ints, Ints], Indices]:
     return cell_many
 
 
+_code = operator.attrgetter("code")
+"""Characters compare as the bytes of UTF-8 do."""
+
+
 def _by_area(nodes: Sequence[Node]) -> list[Node]:
     """Sort nodes as they take precedence: the smallest area first, then the smallest code."""
-    columns = stack([node.polygons for node in nodes])
+    by_code = sorted(nodes, key=_code)
+    columns = stack([node.polygons for node in by_code])
     area = np.abs(ring_areas(columns))
     is_hole = np.ones(len(area), dtype=bool)
     is_hole[columns.part_start[:-1]] = False
     owner = np.repeat(columns.owner, np.diff(columns.part_start))
-    total = np.bincount(owner, np.where(is_hole, -area, area), minlength=len(nodes)).tolist()
-    order = sorted(range(len(nodes)), key=lambda i: (total[i], nodes[i].code.encode()))
-    return [nodes[i] for i in order]
+    total = np.bincount(owner, np.where(is_hole, -area, area), minlength=len(nodes))
+    return [by_code[i] for i in np.argsort(total, kind="stable").tolist()]
 
 
 def _joined(one: Polygons, other: Polygons) -> Polygons:
@@ -300,7 +305,7 @@ def _line_layer(lines: Sequence[Line]) -> Indices:
     buffer_m = np.array([line.buffer_m for line in lines], dtype=np.float64)
     lat_deg = float(np.abs(points[:, 1]).max(initial=0)) / 1e7
     metres = metres_per_degree(min(lat_deg + 0.01, 89.9))
-    reach = np.ceil(1.02 * np.outer(buffer_m[segments.part], 1e7 / np.array(metres))).astype(np.int64) + 1
+    reach = (np.ceil(1.02 * np.outer(buffer_m, 1e7 / np.array(metres))).astype(np.int64) + 1)[segments.part]
     grid = _grid(segments, reach.max(axis=0, initial=0), SQUARES_PER_PIECE * len(segments.x1))
     start, listed = _listed(grid, segments, reach)
     n = grid.columns * grid.rows
@@ -323,12 +328,11 @@ def _pieces(points: npt.NDArray[np.int32], part: Indices, *, last: Ints, drop_po
     """Join neighbours but across the `last` of a chain; a piece without length bounds nothing."""
     is_joined = np.ones(len(points), dtype=bool)
     is_joined[last] = False
-    start = np.flatnonzero(is_joined)
+    x, y = np.ascontiguousarray(points.T, dtype=np.int64)
     if drop_points:
-        start = start[(points[start] != points[start + 1]).any(axis=1)]
-    x1, y1, x2, y2 = np.hstack([points[start], points[start + 1]]).T.astype(np.int64)
-    x1, y1, x2, y2 = (np.ascontiguousarray(column) for column in (x1, y1, x2, y2))
-    return Segments(x1, y1, x2, y2, part[start])
+        is_joined[:-1] &= (x[1:] != x[:-1]) | (y[1:] != y[:-1])
+    start = np.flatnonzero(is_joined)
+    return Segments(x[start], y[start], x[start + 1], y[start + 1], part[start])
 
 
 def _check_span(segments: Segments, first: Ints, columns: Columns, codes: Sequence[str]) -> None:

@@ -82,7 +82,7 @@ def _posts(people: People, problem: Namer) -> Iterator[Problem]:
         if post.level != LEVELS.get(post.role, post.level):
             what = f"a {post.role} has level {LEVELS[post.role]}, not {post.level}"
             yield problem(f"{path}.level", what, "correct the level or the role")
-        yield from _above(people, post, partial(problem, f"{path}.supervisor"))
+        yield from _above(people, post, f"{path}.supervisor", problem)
         lines = APPOINTED.get(post.role)
         if post.appointed_from and lines and post.appointed_from not in lines:
             what = f"a {post.role} is not appointed from {post.appointed_from}"
@@ -95,17 +95,17 @@ def _posts(people: People, problem: Namer) -> Iterator[Problem]:
                 yield problem(f"{path}.deputies[{at}]", what, "add it, or correct the id")
 
 
-def _above(people: People, post: Post, problem: Namer) -> Iterator[Problem]:
+def _above(people: People, post: Post, path: str, problem: Namer) -> Iterator[Problem]:
     """A missing level is allowed, a missing or lower supervisor is not."""
     above = people.post_by_id.get(post.supervisor or "")
     if post.supervisor is None and post.level > 0:
         remedy = "name its supervisor: an alert that it leaves unanswered goes there"
-        yield problem(f"post {post.id} has nobody above it", remedy)
+        yield problem(path, f"post {post.id} has nobody above it", remedy)
     elif post.supervisor is not None and above is None:
-        yield problem(f"no post has the id {post.supervisor}", "add the post, or correct the id")
+        yield problem(path, f"no post has the id {post.supervisor}", "add the post, or correct the id")
     elif above is not None and above.level >= max(post.level, 1):
         what = f"{above.id} (level {above.level}) is not above level {post.level}"
-        yield problem(what, "name a post of a higher level (a smaller number)")
+        yield problem(path, what, "name a post of a higher level (a smaller number)")
 
 
 def _cycles(people: People, problem: Namer) -> Iterator[Problem]:
@@ -155,6 +155,8 @@ def _shifts(people: People, problem: Namer) -> Iterator[Problem]:
     tables: dict[str, Sequence[Shift]] = {"weekly_shifts": people.weekly_shifts, "dated_shifts": people.dated_shifts}
     for table, shifts in tables.items():
         for index, shift in enumerate(shifts):
+            if shift.post in people.post_by_id and shift.person in people.person_by_id:
+                continue
             for name, key, known in (
                 ("post", shift.post, people.post_by_id),
                 ("person", shift.person, people.person_by_id),
@@ -242,11 +244,14 @@ def _tables(people: People, problem: Namer) -> Iterator[Problem]:
 
 
 def _terms(people: People, problem: Namer) -> Iterator[Problem]:
-    terms: list[tuple[str, Post | Person | Contract]] = []
-    terms += [(f"posts[{i}].last_day", post) for i, post in enumerate(people.posts)]
-    terms += [(f"persons[{i}].last_day", person) for i, person in enumerate(people.persons)]
-    terms += [(f"units[{i}].contract.last_day", u.contract) for i, u in enumerate(people.units) if u.contract]
-    for path, term in terms:
-        if term.first_day and term.last_day and term.last_day < term.first_day:
-            name = "the contract" if isinstance(term, Contract) else "the term"
-            yield problem(path, f"{name} ends before it starts", "correct the days")
+    contracts = [unit.contract for unit in people.units]
+    tables: tuple[tuple[str, str, Sequence[Post | Person | Contract | None]], ...] = (
+        ("posts", "last_day", people.posts),
+        ("persons", "last_day", people.persons),
+        ("units", "contract.last_day", contracts),
+    )
+    for table, field, terms in tables:
+        for index, term in enumerate(terms):
+            if term and term.first_day and term.last_day and term.last_day < term.first_day:
+                name = "the contract" if isinstance(term, Contract) else "the term"
+                yield problem(f"{table}[{index}].{field}", f"{name} ends before it starts", "correct the days")

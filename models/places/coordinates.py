@@ -1,11 +1,10 @@
 """GeoJSON coordinates in, packed positions out.
 
-What is right is read in one go, a feature at a time. What is not is read position by position, to name the mistake.
+What is right is read in one go, many features at a time. What is not is read position by position, to name the mistake.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +16,7 @@ import numpy as np
 from msgspec import Meta, Raw
 
 from models.geo import PointE7, Ring, array_e7, to_e7
-from models.outlines import PACKED, Points, Polygons
+from models.outlines import PACKED, POINT_BYTES, Points, Polygons
 
 MAX_RING_POINTS: Final = 200_000
 """Positions of one ring: no real cell comes near."""
@@ -37,13 +36,28 @@ S = TypeVar("S", Polygons, Points, PointE7)
 
 def read_polygons(kind: str, coordinates: object, rest: str, refuse: Refuse) -> Polygons:
     """Read the coordinates of a `Polygon` or `MultiPolygon`: those in the file, or decoded ones."""
-    found, width = _typed(kind, coordinates)
-    polygons: list[list[list[tuple[float, ...]]]] = [found] if kind == "Polygon" else found
-    rings = list(chain.from_iterable(polygons)) if found else []
-    if rings and all(ring[0] == ring[-1] for ring in rings):
-        raw = _packed(chain.from_iterable(rings), width)
-        return Polygons(raw, tuple(map(len, rings)), tuple(map(len, polygons)))
-    return _Namer(refuse).all_of(_plain(coordinates), rest, functools.partial(_Namer.polygons, kind=kind))
+    [found] = read_outlines([(kind, coordinates)])
+    return found or _Namer(refuse).all_of(_plain(coordinates), rest, functools.partial(_Namer.polygons, kind=kind))
+
+
+def read_outlines(geometries: Iterable[tuple[str, object]]) -> list[Polygons]:
+    """Read many polygons, each by kind and coordinates, like `read_polygons`; one with a mistake comes out empty."""
+    sizes: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+    rings: list[list[tuple[float, ...]]] = []
+    for kind, coordinates in geometries:
+        found, width = _typed(kind, coordinates)
+        polygons: list[list[list[tuple[float, ...]]]] = [found] if kind == "Polygon" and found else found
+        mine = [ring for polygon in polygons for ring in polygon]
+        if any(ring[0] != ring[-1] for ring in mine):
+            mine, polygons = [], []
+        sizes.append((tuple(map(len, mine)), tuple(map(len, polygons))))
+        rings += mine if width == 2 else [[position[:2] for position in ring] for ring in mine]
+    raw, at, outlines = _packed(chain.from_iterable(rings), 2), 0, []
+    for lengths, parts in sizes:
+        end = at + POINT_BYTES * sum(lengths)
+        outlines.append(Polygons(raw[at:end], lengths, parts))
+        at = end
+    return outlines
 
 
 def read_line(coordinates: object, rest: str, refuse: Refuse) -> Points:
@@ -63,11 +77,15 @@ class _Shape:
     """A strict type, from the bytes of the file or from what was decoded already."""
 
     def __init__(self, shape: Any) -> None:  # noqa: ANN401  # a type with annotations is no `type`
-        self.shape, self.decoder = shape, msgspec.json.Decoder(shape)
+        # A struct: with the shape itself, each call would first take that apart.
+        self._decode, self._box = msgspec.json.Decoder(shape).decode, msgspec.defstruct("_Box", [("value", shape)])
 
     def read(self, value: object) -> list[Any]:
-        found: list[Any] = self.decoder.decode(value) if isinstance(value, Raw) else msgspec.convert(value, self.shape)
-        return found
+        if isinstance(value, Raw):
+            found: list[Any] = self._decode(value)
+            return found
+        box: Any = msgspec.convert({"value": value}, self._box)
+        return list(box.value)
 
 
 def _shapes_of(position: Any) -> dict[str, _Shape]:  # noqa: ANN401  # likewise
@@ -85,8 +103,10 @@ _RAISED: Final = _shapes_of(tuple[_Longitude, _Latitude, float])
 def _typed(kind: str, coordinates: object) -> tuple[list[Any], int]:
     """Give the nested positions and how many numbers each has; none where something is wrong with one of them."""
     for shapes, width in ((_FLAT, 2), (_RAISED, 3)):
-        with contextlib.suppress(msgspec.ValidationError, msgspec.DecodeError):
+        try:
             return shapes[kind].read(coordinates), width
+        except msgspec.DecodeError:  # a wrong shape is one, too
+            continue
     return [], 2
 
 

@@ -7,8 +7,9 @@ into WGS-84, and rings so that outer ones run counter-clockwise and holes clockw
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -21,7 +22,7 @@ from models.errors import ConfigError, Problem
 from models.geo import PointE7, point_e7, to_degrees
 from models.outlines import Points, Polygons
 from models.places import Area, Cell, Device, Line, Node, Places, Zone
-from models.places.coordinates import SWAPPED, read_line, read_point, read_polygons
+from models.places.coordinates import SWAPPED, read_line, read_outlines, read_point, read_polygons
 from models.places.settle import settle
 from models.places.sources import SPATIAL, PlaceProblem, Shape, Sources, shape_of
 
@@ -35,6 +36,9 @@ KINDS: Mapping[str, tuple[str, type[Record]]] = {
 }
 GEOMETRIC = frozenset({"polygons", "points", "point"})
 """The fields that a geometry fills."""
+POLYGONS = frozenset({"Polygon", "MultiPolygon"})
+TOGETHER = 64
+"""Features whose polygons are read in one go: few enough that all their numbers stay in the cache."""
 SWAPPED_LEAST = 3
 """Geometries with swapped positions from which on they are one mistake."""
 _WGS84_NAMES = ("CRS84", "4326", "4490")
@@ -80,8 +84,9 @@ def parse(raw: bytes, *, file: Path | str) -> Parsed:
     sources = Sources(file=file)
     datum = _datum(head, file, problems)
     items: dict[str, list[Record]] = {name: [] for name, _ in KINDS.values()}
-    for index, feature in enumerate(features):
-        read = _FeatureReader(file, f"features[{index}]", problems).read(feature, sources)
+    reader = _FeatureReader(file, problems)
+    for index, (properties, geometry) in enumerate(_opened(features)):
+        read = reader.read(index, properties, geometry, sources)
         if read is None:
             sources.is_whole = False
             continue
@@ -158,12 +163,47 @@ def _swaps_as_one(problems: list[Problem], file: Path | str) -> list[Problem]:
     return [one, *(p for p in problems if not (isinstance(p, PlaceProblem) and p.what.startswith(SWAPPED)))]
 
 
-class _FeatureReader:
-    """Reads one feature and collects its mistakes."""
+def _opened(features: Sequence[object]) -> Iterator[tuple[dict[str, Any] | None, object]]:
+    """Give the properties of each feature, None where it is none, and its geometry: polygons read if they are right."""
+    for low in range(0, len(features), TOGETHER):
+        parts = [_parts(feature) for feature in features[low : low + TOGETHER]]
+        shapes = [shape for properties, geometry in parts for shape in (geometry, (properties or {}).get("frontage"))]
+        kinds = [_kind_of(shape) for shape in shapes]
+        outlines = iter(read_outlines([kind for kind in kinds if kind[0] in POLYGONS]))
+        found = [
+            (next(outlines) or shape) if kind in POLYGONS else shape
+            for shape, (kind, _) in zip(shapes, kinds, strict=True)
+        ]
+        for (properties, _), geometry, frontage in zip(parts, found[::2], found[1::2], strict=True):
+            yield (properties | {"frontage": frontage} if properties and frontage else properties), geometry
 
-    def __init__(self, file: Path | str, path: str, problems: list[Problem]) -> None:
-        self.file, self.path, self.problems = file, path, problems
+
+def _parts(feature: object) -> tuple[dict[str, Any] | None, object]:
+    """Give the properties and the geometry, its coordinates as they stand in the file where that is possible."""
+    if isinstance(feature, Raw):
+        try:
+            read = _decode_feature(feature)
+        except msgspec.DecodeError:
+            feature = msgspec.json.decode(feature)
+        else:
+            return read.properties, read.geometry
+    properties = feature.get("properties") if isinstance(feature, dict) else None
+    if not isinstance(feature, dict) or feature.get("type") != "Feature" or not isinstance(properties, dict):
+        return None, None
+    return dict(properties), feature.get("geometry")
+
+
+class _FeatureReader:
+    """Reads one feature after the other and collects their mistakes."""
+
+    def __init__(self, file: Path | str, problems: list[Problem]) -> None:
+        self.file, self.problems = file, problems
+        self.index = 0
         self.codes: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> str:
+        return f"features[{self.index}]"
 
     def refuse(self, rest: str, what: str, remedy: str, shape: Shape = None) -> None:
         self.problems.append(
@@ -172,8 +212,10 @@ class _FeatureReader:
             )
         )
 
-    def read(self, feature: object, sources: Sources) -> tuple[str, Record] | None:
-        properties, geometry = self._parts(feature)
+    def read(
+        self, index: int, properties: dict[str, Any] | None, geometry: object, sources: Sources
+    ) -> tuple[str, Record] | None:
+        self.index, self.codes = index, ()
         if properties is None:
             self.refuse("", "is not a Feature with properties", "give `type`, `geometry` and `properties`")
             return None
@@ -187,39 +229,26 @@ class _FeatureReader:
             sources.named[name].add(key)
             self.codes = (key,)
         before = len(self.problems)
-        for field in GEOMETRIC & properties.keys():
-            self.refuse(f".properties.{field}", "unknown key", "remove it: the geometry says this")
+        if not GEOMETRIC.isdisjoint(properties):
+            for field in GEOMETRIC & properties.keys():
+                self.refuse(f".properties.{field}", "unknown key", "remove it: the geometry says this")
         properties |= self._geometry(name, geometry)
         if "frontage" in properties:
             properties["frontage"] = self._polygons(properties["frontage"], ".properties.frontage")
         item = self._convert(properties, shape)
         return (name, item) if item is not None and len(self.problems) == before else None
 
-    def _parts(self, feature: object) -> tuple[dict[str, Any] | None, object]:
-        """Return the properties and the geometry, the coordinates as they stand in the file where that is possible."""
-        if isinstance(feature, Raw):
-            try:
-                read = _decode_feature(feature)
-            except msgspec.DecodeError:
-                feature = msgspec.json.decode(feature)
-            else:
-                return read.properties, read.geometry
-        properties = feature.get("properties") if isinstance(feature, dict) else None
-        if not isinstance(feature, dict) or feature.get("type") != "Feature" or not isinstance(properties, dict):
-            return None, None
-        return dict(properties), feature.get("geometry")
-
     def _convert(self, value: dict[str, Any], shape: type[Record]) -> Record | None:
+        with contextlib.suppress(msgspec.ValidationError):
+            return msgspec.convert(value, shape)
         found: list[Problem] = []
-        item = convert(value, shape, file=self.file, path=f"{self.path}.properties", problems=found)
-        if not found:
-            return item
+        convert(value, shape, file=self.file, path=f"{self.path}.properties", problems=found)
         # A missing geometry was named already, where it stands.
         geometric = tuple(f"{self.path}.properties.{name}" for name in GEOMETRIC)
         for problem in found:
             if not problem.path.startswith(geometric):
                 self.refuse(problem.path.removeprefix(self.path), problem.what, problem.remedy)
-        return item
+        return None
 
     def _geometry(self, layer: str, geometry: object) -> dict[str, Any]:
         if geometry is None and layer in {"areas", "zones"}:
@@ -237,8 +266,10 @@ class _FeatureReader:
         return {"point": read_point(coordinates, at, self.refuse)}
 
     def _polygons(self, geometry: object, rest: str) -> Polygons:
+        if isinstance(geometry, Polygons):
+            return geometry
         kind, coordinates = _kind_of(geometry)
-        if kind not in {"Polygon", "MultiPolygon"}:
+        if kind not in POLYGONS:
             self.refuse(rest, "is not a Polygon or MultiPolygon", "give one, with coordinates")
             return Polygons()
         return read_polygons(kind, coordinates, f"{rest}.coordinates", self.refuse)

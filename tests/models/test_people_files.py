@@ -111,6 +111,31 @@ def test_a_csv_of_a_spreadsheet_with_a_mark_and_crlf_is_read(tmp_path: Path) -> 
     assert people.load(written(tmp_path, files)) == TOWN
 
 
+def test_days_and_times_are_read_as_spreadsheets_write_them(tmp_path: Path) -> None:
+    files = to_csv(TOWN)
+    for name, before, after in (
+        ("weekly_shifts", "08:00:00", "8:00"),
+        ("persons", "22:00:00", "22:00"),
+        ("persons", "2030-01-01", "2030/1/1"),
+        ("dated_shifts", "2026-11-23T08:00:00", "2026/11/23 8:00"),
+        ("swaps", "12:00:00+01:00", "12:00+01:00"),
+    ):
+        path = f"people/{name}.csv"
+        assert before.encode() in files[path], (before, files[path])
+        files[path] = files[path].replace(before.encode(), after.encode())
+    assert people.load(written(tmp_path, files)) == TOWN
+
+
+def test_a_wrong_cell_says_what_may_stand_there(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path / "1", weekly_shifts=SHIFTS.replace("08:00:00", "8 am").encode())
+    assert found.remedy == "write a time like 08:00"
+    (found,) = problems(tmp_path / "2", weekly_shifts=SHIFTS.replace("mon;sun", "mon;星期天").encode())
+    assert (found.what, found.remedy) == (
+        "'mon;星期天': invalid enum value '星期天'",
+        "use some of: mon, tue, wed, thu, fri, sat, sun",
+    )
+
+
 def problems(tmp_path: Path, **changes: bytes) -> list[Problem]:
     """Load the town with other content in some CSV files; return what is wrong."""
     files = to_csv(TOWN) | {f"people/{name}.csv": content for name, content in changes.items()}
@@ -151,6 +176,12 @@ def test_all_wrong_cells_of_a_column_are_named_up_to_a_limit(tmp_path: Path) -> 
     )
     assert len(found) == 20
     assert found[0].path == "line 2, post"
+
+
+def test_a_wrong_cell_that_stands_twice_among_different_ones_is_named_twice(tmp_path: Path) -> None:
+    rows = [f"p{n},名,Name" for n in range(8)] + ["p 9,名,Name"] * 2
+    found = problems(tmp_path, persons="\n".join(["id,display_name,name_en", *rows]).encode())
+    assert [problem.path for problem in found] == ["line 10, id", "line 11, id"]
 
 
 def test_bytes_that_are_no_text_and_an_empty_file_are_named(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from models.city import generate
 from models.content import MAX_FILE_BYTES
 from models.datum import Datum, from_wgs84
 from models.errors import ConfigError, Problem
+from models.geo import point_e7
 from models.outlines import Polygons, ring_areas, stack
 from models.places import CellType, LineKind, Places, geojson
 from models.places.sources import PlaceProblem
@@ -335,6 +336,23 @@ def test_heights_are_read_and_left_out(tmp_path: Path) -> None:
     assert load(tmp_path, high) == load(tmp_path, town())
     high["features"][2]["geometry"]["coordinates"][0][1].pop()
     assert load(tmp_path, high) == load(tmp_path, town())
+
+
+def test_one_mistake_among_many_polygons_leaves_the_others_as_they_are(tmp_path: Path) -> None:
+    document = town()
+    row = [cell(f"C{x}", polygon(square(x, 0))) for x in range(2, 2 + 3 * geojson.TOGETHER)]
+    row[5]["geometry"] = {"type": "MultiPolygon", "coordinates": [row[5]["geometry"]["coordinates"]]}
+    row[7]["geometry"]["coordinates"][0] = [[*position, 3.5] for position in row[7]["geometry"]["coordinates"][0]]
+    document["features"] += row
+    sound = load(tmp_path, document)
+    assert [one.code for one in sound.cells] == ["A", "B", *(item["properties"]["code"] for item in row)]
+    assert all(next(iter(one.polygons))[0][0] == point_e7(*square(x, 0)[0]) for x, one in enumerate(sound.cells))
+    broken = copy.deepcopy(document)
+    broken["features"][100]["geometry"]["coordinates"][0].pop()
+    parsed = geojson.parse(json.dumps(broken).encode(), file="places.geojson")
+    assert [problem.path for problem in parsed.problems] == ["features[100].geometry.coordinates[0]"]
+    lost = broken["features"][100]["properties"]["code"]
+    assert parsed.places.cells == tuple(one for one in sound.cells if one.code != lost)
 
 
 def test_rings_that_run_the_wrong_way_are_turned_and_said(tmp_path: Path) -> None:

@@ -196,3 +196,13 @@ def test_duty_is_kept_for_some_days_and_made_again_after_many() -> None:
     for day in range(80):
         match(Question(b.at(20, 20), 15.0, category, Priority.P1, T0 + day * DAY_MS), world)
     assert match(Question(b.at(20, 20), 15.0, category, Priority.P1, T0), world) == first
+
+
+def test_a_row_of_eight_numbers_never_lies_in_two_lines_of_the_cache() -> None:
+    world = town(0)
+    world.warm(T0)
+    tables = world.matcher.roll.tables
+    for rows in (tables.posts, tables.duties, *(layout.rows_of(n, 8) for n in (1, 7, 1_000))):
+        assert rows.shape[1] == 8
+        assert rows.flags.c_contiguous
+        assert rows.ctypes.data % 64 == 0
