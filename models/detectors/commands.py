@@ -173,6 +173,9 @@ def run_inspect(args: argparse.Namespace) -> int:
     from models.detectors.session import Options
 
     path = args.path.with_suffix(".toml")
+    both = args.path.with_name(args.path.name.removesuffix(".int8.onnx") + ".toml")
+    if both.exists() and not path.exists() and not args.force:
+        path = both  # of a network in both precisions
     is_new = args.force or not path.exists()
     labels = args.labels.split(",") if args.labels else () if is_new else read_manifest(path).labels
     found = inspect(args.path, labels=labels, side_px=args.side, options=Options(threads=args.threads))

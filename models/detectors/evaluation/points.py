@@ -1,10 +1,10 @@
 """Operating points, fixed before any test set or clip is read, and what they do picture by picture.
 
 A camera looks at a quiet street nearly all of the time, and what an operator can stand is a number of false alarms. So
-for fire and smoke the points bound the share of quiet pictures on which anything is seen: pictures of the training
-sources that training never saw, near twins included (`training.data.hold_out`), at least `LEAST_QUIET` of them, and
-validation pictures on which nothing is boxed. For things that stand in every street, the points bound how many
-detections on validation pictures are wrong.
+for fire and smoke the points bound the share of quiet pictures on which anything is seen, at least `LEAST_QUIET` of
+them: pictures of the training sources that training never saw (held out by hash with their near twins,
+`training.data.hold_out`, and `street_val`), and validation pictures on which nothing is boxed. For things that stand in
+every street, the points bound how many detections on validation pictures are wrong.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ so the bounds are taken at a third of that."""
 LEAST_POINT: Final = 0.18  # the edge publishes from .15 on, and hysteresis looks a tenth below the hint
 RIGHT_SHARE: Final = {"hint": 0.6, "alarm": 0.9}
 GATES: Final = tuple(Gate(min_hits=hits) for hits in (3, 2, 4, 6))
-"""Candidates; the first is what `thresholds.toml` ships."""
+"""Candidates; the first stays unless another is clearly better."""
 
 
 def best_scores(found: Sequence[Candidates], label: int) -> NDArray[np.float64]:
@@ -78,7 +78,7 @@ def right_threshold(scores: NDArray[np.float64], is_right: NDArray[np.bool_]) ->
 def choose_gate(
     quiet: Sequence[Sequence[Sighting]], lit: Sequence[Sequence[Sighting]], thresholds: Sequence[Threshold]
 ) -> Gate:
-    """The gate that ships, unless another of `GATES` halves the false events and comes at most a second later.
+    """The first of `GATES`, unless another halves the false events and comes at most a second later.
 
     Args:
         quiet: by label, pans over which nothing is.

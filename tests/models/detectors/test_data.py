@@ -11,7 +11,7 @@ import pytest
 from models.detectors.training import data
 from models.detectors.training.augment import Sampler
 from models.detectors.training.data import Picture, hold_out, load_corpus, members, relabel, to_boxes
-from models.detectors.training.recipes import RECIPES, STREET, STREET_FILE, Recipe, recipe_of
+from models.detectors.training.recipes import RECIPES, STREET, STREET_FILE, Part, Recipe, recipe_of
 from models.detectors.training.synthetic import (
     LIGHTERS,
     add_fog,
@@ -138,6 +138,23 @@ def test_samples_keep_boxes_inside_and_mask_smoke_where_it_is_not_labelled(folde
     assert masked > 10
     unmasked = Sampler(load_corpus(folder, recipe), recipe, frozenset({"masking"}))
     assert unmasked.sample(64, np.random.default_rng(0), 0)[2].all()
+
+
+@pytest.mark.parametrize(("without", "pictures"), [(frozenset(), 4), (frozenset({"mosaic"}), 1)])
+def test_a_mosaic_is_of_four_pictures(
+    folder: Path, without: frozenset[Part], pictures: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampler = Sampler(load_corpus(folder, RECIPES["fire_smoke"]), RECIPES["fire_smoke"], without)
+    drawn: list[Picture] = []
+    draw = sampler.draw
+
+    def noted(rng: np.random.Generator) -> Picture:
+        drawn.append(draw(rng))
+        return drawn[-1]
+
+    monkeypatch.setattr(sampler, "draw", noted)
+    sampler.sample(128, np.random.default_rng(0), mosaic_share=1.0)
+    assert len(drawn) == pictures
 
 
 def test_a_sample_is_the_same_for_the_same_seed(folder: Path) -> None:

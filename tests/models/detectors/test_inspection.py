@@ -92,6 +92,15 @@ def test_the_shipped_network_is_recognised(capsys: pytest.CaptureFixture[str]) -
     assert "labels   2: fire, smoke" in said
 
 
+def test_the_shipped_network_in_integers_has_its_manifest_already(capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(ZOO.iterdir())
+    assert command(ZOO / "fire_smoke.int8.onnx") == 0
+    said = capsys.readouterr().out
+    assert "labels   2: fire, smoke" in said
+    assert "fire_smoke.toml: was there already, and fits" in said
+    assert sorted(ZOO.iterdir()) == before
+
+
 @pytest.mark.parametrize(
     ("outputs", "picture", "family", "expected"),
     [

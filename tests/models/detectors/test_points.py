@@ -73,7 +73,7 @@ def test_points_of_a_label_that_was_never_right_are_out_of_reach() -> None:
     assert right_threshold(np.zeros(0), np.zeros(0, np.bool_)) == Threshold(hint=1.0, alarm=1.0)
 
 
-def test_the_gate_that_ships_stays_unless_another_halves_the_false_events() -> None:
+def test_the_first_gate_stays_unless_another_halves_the_false_events() -> None:
     threshold = Threshold(hint=0.5, alarm=0.9)
     lit = [pan(*[0.9] * 16)] * 4
     assert choose_gate([[pan(*[0.1] * 16)] * 4], [lit], [threshold]) == Gate()

@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("torch", reason="publishing needs the extra `train`")
 pytest.importorskip("onnxscript", reason="publishing needs the extra `train`")
 
+import onnx
 import torch
 
 from models.detectors import load, read_manifest
@@ -18,7 +19,14 @@ from models.detectors.training import publish as publishing
 from models.detectors.training.data import load_corpus
 from models.detectors.training.export import export, network_of
 from models.detectors.training.network import Exported, Network
-from models.detectors.training.publish import calibration, count_parameters, publish
+from models.detectors.training.publish import (
+    calibration,
+    count_parameters,
+    describe,
+    publish,
+    with_integers,
+    write,
+)
 from models.detectors.training.quantize import METHODS
 from models.detectors.training.recipes import recipe_of
 from models.errors import SourceError
@@ -72,6 +80,21 @@ def test_a_checkpoint_becomes_a_sealed_detector_and_no_test_is_read(
     assert {source.name for source in manifest.sources} == {"hiep", "nepal"}
     for precision in manifest.precisions:
         assert load(path, precision=precision).detect(np.zeros((72, 96, 3), np.uint8)) == []
+
+
+@pytest.mark.parametrize(("ap50", "opened"), [([0.6, 0.495], "int8"), ([0.6, 0.485], "fp32")])
+def test_integers_that_lose_more_than_a_point_of_any_label_are_not_opened_by_default(
+    ap50: list[float], opened: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def precisions(_described: object, _path: Path, _val: object, precision: str = "fp32") -> list[float]:
+        return ap50 if precision == "int8" else [0.55, 0.5]
+
+    monkeypatch.setattr(publishing, "_precisions", precisions)
+    monkeypatch.setattr(publishing, "quantize", lambda model, *_: model)
+    monkeypatch.setattr(publishing, "operators", lambda _: {})
+    described = describe(RECIPE, write(onnx.ModelProto(), tmp_path / "fire_smoke.onnx"), 1)
+    made = with_integers(described, onnx.ModelProto(), [], tmp_path / "fire_smoke.toml", [])
+    assert (made.precision, made.precisions) == (opened, ("fp32", "int8"))
 
 
 def test_a_checkpoint_of_other_labels_is_refused(checkpoint: Path, data: Path, tmp_path: Path) -> None:
