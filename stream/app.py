@@ -29,6 +29,7 @@ from models.seal import Keyring
 from stream.checkpoints import Checkpoints
 from stream.contents import rows_of
 from stream.control import INCIDENTS, OBS, Contents, Loaded, What, control_records
+from stream.desk import machine as desk_machine
 from stream.desk.machine import DeskMachine, desk_revision
 from stream.egress import Egress
 from stream.history import FILE as HISTORY_FILE
@@ -74,8 +75,9 @@ WATCH_S: Final = 1.0
 START_S: Final = 60.0
 IN_FORCE: Final = "in-force:"
 """Begins the keys under which the version of each content stands that is in force, beside the contents."""
-GC_OBJECTS: Final = 20_000
-"""Made and not let go of since the last look for cycles: one batch makes thousands, and of cycles none."""
+GARBAGE: Final = (10_000, 20, 20)
+"""After how many objects, and how many searches among the newer ones, the collector looks for garbage. What a storm
+leaves in the rows is plain values without cycles: to walk all of it again and again holds every alarm up for 0.1 s."""
 STOP_S: Final = 2.0
 """Within this what was taken is written at the end, else it is taken again after the next start."""
 
@@ -185,12 +187,17 @@ class StreamApp:
         await self.app.start()
         await self._recovered()
         write = functools.partial(self._write_contents, appender)
-        self._checkpoints = Checkpoints(
-            self._zone_runner,
-            self._contents_rows.row,
-            appender.store,
-            lambda key, value: self._write_contents(appender, [(key, value)]),
-        )
+        kinds = ((zone_machine.CHECKPOINT, self._zone_runner), (desk_machine.CHECKPOINT, self._desk_runner))
+        self._checkpoints = [
+            Checkpoints(
+                kind,
+                runner,
+                self._contents_rows.row,
+                appender.store,
+                lambda key, value: self._write_contents(appender, [(key, value)]),
+            )
+            for kind, runner in kinds
+        ]
         migration = Migration(config.stream.partitions, appender, self._contents_rows.row, write)
         ends = Ends(self._held, migration, functools.partial(self._put_in_force, appender), self._admit)
         self._reloader = Reloader(self._loaded, self._worker, self._contents, ends)
@@ -203,8 +210,8 @@ class StreamApp:
         if self._historian:
             self._readers["history"] = self._historian.take
         gc.collect()
+        gc.set_threshold(*GARBAGE)
         gc.freeze()  # what is in force lives long, and is large: the collector need not walk it again and again
-        gc.set_threshold(GC_OBJECTS)
         self._is_serving.set()
         self._ingest.start(self._egress)
         for endless in (
@@ -323,11 +330,12 @@ class StreamApp:
     async def _tidy(self) -> None:
         """Let go of rows that newer ones have replaced and of records that are too old, a little at a time.
 
-        Before, what the zones know is kept once a day: else what is left of the log could not be decided again.
+        Before, what zones and desk know is kept once a day: else what is left of the log could not be decided again.
         """
         while True:
             await asyncio.sleep(TIDY_S)
-            await self._checkpoints.take(clock.now_ms())
+            for each in self._checkpoints:
+                await each.take(clock.now_ms())
             changelogs = [table.changelog for table in (self._zone_rows, self._desk_rows)]
             try:
                 lost = await self.log.tidy(changelogs, now_ms=clock.now_ms())

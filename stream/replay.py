@@ -2,12 +2,13 @@
 
 The zones are fed from `obs`, the desk from `incidents` as recorded: the time at which a signal was appended is the
 desk's time, and only the log knows it. A crash may have written an output twice; it counts once. What was decided in
-the last second of a recording may not be in it yet: it differs only where the rows say that it was stored.
+the last second of a recording may not be in it yet: it differs only where the rows say that it was stored. Of a log
+that has let go of its beginning, what stands behind the oldest checkpoint is decided again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -15,12 +16,15 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from stream.checkpoints import Checkpoint, beginning
 from stream.control import Contents
+from stream.desk import machine as desks
 from stream.desk.machine import DeskMachine, desk_revision
 from stream.log.engine import CONTROL_TOPIC, changelog
 from stream.log.file import NewRecord
 from stream.recorded import Recorded
 from stream.records import OrderRecord, Origin, SignalRecord, decode_order, signals_of
+from stream.zones import machine as zones
 from stream.zones.machine import ZoneMachine, revision
 
 K = TypeVar("K")
@@ -71,13 +75,17 @@ def replay(where: Path | str) -> Replayed:
     try:
         stored = {record.key: record.value for record in recorded.records(CONTROL_TOPIC)}
         contents = Contents(lambda version: stored.get(msgspec.json.encode(version)))
-        heard = [signal for record in recorded.records("incidents") for signal in signals_of(record.value or b"")]
-        signals = _Compared(_signals(recorded, contents))
-        signals_differ = signals.differing(map(_by_origin, heard))
-        orders = _Compared(_orders(recorded, contents))
-        orders_differ = orders.differing(
-            _by_revision(decode_order(record.value or b"")) for record in recorded.records("orders")
+        begun = [beginning(zones.CHECKPOINT, recorded, n, 0) for n in range(recorded.partitions("obs"))]
+        heard = (signal for record in recorded.records("incidents") for signal in signals_of(record.value or b""))
+        signals = _Compared(_signals(recorded, contents, begun))
+        signals_differ = signals.differing(
+            _by_origin(one) for one in heard if one.origin.offset > begun[one.origin.partition].offset
         )
+        desk = beginning(desks.CHECKPOINT, recorded, 0, 0)
+        orders = _Compared(_orders(recorded, contents, desk))
+        sent = (decode_order(record.value or b"") for record in recorded.records("orders"))
+        # What the desk had decided by then was stored by then.
+        orders_differ = orders.differing(map(_by_revision, (one for one in sent if one.at_ms > desk.at_ms)))
     finally:
         recorded.close()
     return Replayed(
@@ -113,21 +121,25 @@ class _Compared(Generic[K, V]):
         return [key for key in keys if key not in self.unstored and self.decided.get(key) != before.get(key)]
 
 
-def _signals(recorded: Recorded, contents: Contents) -> Iterable[tuple[Origin, SignalRecord, bool]]:
-    machine = ZoneMachine(lambda _partition: {}, contents)
-    for partition in range(recorded.partitions("obs")):
+def _signals(
+    recorded: Recorded, contents: Contents, begun: Sequence[Checkpoint]
+) -> Iterable[tuple[Origin, SignalRecord, bool]]:
+    machine = ZoneMachine(lambda partition: dict(begun[partition].rows), contents)
+    for partition, one in enumerate(begun):
         stored = _stored_up_to(recorded, "zones", partition, revision)
-        for record in recorded.records("obs", partition):
+        for record in recorded.records("obs", partition, one.offset + 1):
             outputs = machine.apply(partition, record.offset, record.value or b"", now_ms=record.at_ms)
             for output in _to("incidents", outputs):
                 for signal in signals_of(output.value or b""):
                     yield *_by_origin(signal), record.offset <= stored
 
 
-def _orders(recorded: Recorded, contents: Contents) -> Iterable[tuple[tuple[str, int], OrderRecord, bool]]:
-    machine = DeskMachine(dict, contents)
+def _orders(
+    recorded: Recorded, contents: Contents, begun: Checkpoint
+) -> Iterable[tuple[tuple[str, int], OrderRecord, bool]]:
+    machine = DeskMachine(lambda: dict(begun.rows), contents)
     stored = _stored_up_to(recorded, "desk", 0, desk_revision)
-    for record in recorded.records("incidents"):
+    for record in recorded.records("incidents", 0, begun.offset + 1):
         outputs = machine.apply(0, record.offset, record.value or b"", now_ms=record.at_ms)
         for output in _to("orders", outputs):
             yield *_by_revision(decode_order(output.value or b"")), record.offset <= stored

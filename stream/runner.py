@@ -34,6 +34,8 @@ second is over."""
 CONTENT_S: Final = 30.0
 """A content that is in force and not here yet is on its way from the worker that put it in force: so long at most."""
 LOOK_S: Final = 0.02
+TURN_MS: Final = 5
+"""After so long the others have their turn: while records wait, a stream of Faust's goes on to the next by itself."""
 EXIT_CODE: Final = 70
 
 
@@ -99,6 +101,7 @@ class Runner:
 
     async def take(self, stream: faust.Stream[Any]) -> None:
         """Apply the records of the log one after the other. The agent."""
+        turn_ms = clock.mono_ms()
         async for event in stream.noack().events():
             message = event.message
             try:
@@ -112,6 +115,9 @@ class Runner:
             self._applied_bytes += len(event.value or b"")
             if self._applied_bytes + self._outflow.waiting_bytes >= WAITING_BYTES:
                 await self.flush()
+            if clock.mono_ms() - turn_ms >= TURN_MS:
+                await asyncio.sleep(0)
+                turn_ms = clock.mono_ms()
 
     async def _apply(self, partition: int, offset: int, value: bytes) -> list[NewRecord] | None:
         """Return the outputs; None where the partition was given out anew while a content was waited for."""

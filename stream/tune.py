@@ -20,7 +20,7 @@ from models.config import load as config_of
 from models.errors import ConfigError, Problem, StorageError
 from models.supervise import write_atomically
 from models.thresholds import Thresholds, load
-from stream.checkpoints import has_lost_its_beginning, thresholds_at, whole
+from stream.checkpoints import first_offset, whole
 from stream.contents import content_of
 from stream.control import with_scores
 from stream.log.engine import CONTROL_TOPIC, recorded_at
@@ -28,6 +28,7 @@ from stream.recorded import Recorded
 from stream.records import ControlRecord, decode_obs
 from stream.telling import tell
 from stream.whatif import Alert, WhatIf, what_if
+from stream.zones.machine import CHECKPOINT, in_force_of, meta_key
 
 SHORT: Final = 12
 """So much of a version is shown, and enough to name it."""
@@ -48,9 +49,10 @@ def versions(recorded: Recorded) -> list[Version]:
     What came into force before the log begins is said to have done so when its oldest checkpoint was taken.
     """
     found: list[Version] = []
-    oldest = next(whole(recorded, 0), None)
-    if oldest is not None and has_lost_its_beginning(recorded, 0):
-        found += [Version(version=version, since_ms=oldest.at_ms) for version in thresholds_at(oldest, 0)]
+    oldest = next(whole(CHECKPOINT, recorded, 0), None)
+    if oldest is not None and first_offset(recorded, "obs", 0):
+        changes = in_force_of(oldest.rows[meta_key(0)]).changes.get("thresholds", ())
+        found += [Version(version=version, since_ms=oldest.at_ms) for _, version in changes]
     for record in recorded.records("obs", 0):
         if not (record.value or b"").startswith(b'{"record":"control"'):
             continue

@@ -35,7 +35,7 @@ from stream.records import (
     history_items,
     signals_of,
 )
-from stream.zones.machine import ZoneMachine
+from stream.zones.machine import CHECKPOINT, ZoneMachine
 from stream.zones.rules import Rules
 
 Progress = Callable[[int], None]
@@ -228,7 +228,7 @@ def what_if(
     """
     stored = {record.key: record.value for record in recorded.records(CONTROL_TOPIC)}
     contents = [_Instead(lambda version: stored.get(msgspec.json.encode(version))) for _ in range(2)]
-    begun = [beginning(recorded, partition, since_ms) for partition in range(recorded.partitions("obs"))]
+    begun = [beginning(CHECKPOINT, recorded, partition, since_ms) for partition in range(recorded.partitions("obs"))]
     since_ms = max([since_ms, *(one.at_ms for one in begun)])
     before, after = (_Side(ZoneMachine(lambda n: dict(begun[n].rows), content)) for content in contents)
     count = _Count(progress)

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from models.errors import StorageError
 from models.messages import encode as encode_message
+from stream.checkpoints import Kind
 from stream.control import NEWEST, Contents
 from stream.desk.desk import Applied, Desk, Foreseen, Heard
 from stream.desk.row import META, CaseRow, MetaRow
@@ -49,6 +50,9 @@ _decode_revision = msgspec.msgpack.Decoder(_Revision).decode
 def desk_revision(row: bytes) -> int:
     """Return the revision of a row: the last offset that was applied to it."""
     return _decode_revision(row).applied_offset
+
+
+CHECKPOINT: Final = Kind("checkpoint-desk", "incidents", lambda _partition: META, desk_revision)
 
 
 def _decode(key: str, row: bytes) -> CaseRow | MetaRow:

@@ -43,8 +43,8 @@ from stream.ingest.relay import (
 
 log = logging.getLogger(__name__)
 
-WINDOW: Final = 2
-"""Deliveries on their way: one is stored while the next is filled. The slower the disk, the more is in each."""
+WINDOW: Final = 4
+"""Deliveries on their way: some are stored while the next is filled. The slower the disk, the more is in each."""
 NEWS_S: Final = 1.0
 """The process says something of itself at least once in so long."""
 SILENT: Final = 15

@@ -1,6 +1,6 @@
 """From the broker into the log: take, locate, store, and only then acknowledge.
 
-Each round takes what is waiting, up to 2,048 observations, stores it in one transaction and acknowledges it: at once
+Each round takes what is waiting, up to 4,096 observations, stores it in one transaction and acknowledges it: at once
 when idle, in larger and larger rounds when busy. What devices have seen comes through a process of its own
 (`stream.ingest.apart`) where this is the only worker.
 """
@@ -37,7 +37,7 @@ from stream.records import encode as encode_record
 
 log = logging.getLogger(__name__)
 
-ROUND_ITEMS: Final = 2048
+ROUND_ITEMS: Final = 4096
 """Observations of one round at most; it may hold one message or delivery more."""
 RECORD_ITEMS: Final = 512
 """Observations of one record at most."""
@@ -210,7 +210,7 @@ class Ingest:
                 share + topics.heartbeat(gate.tenant, "+"),
                 share + topics.decision(gate.tenant, "+"),
                 share + topics.load(gate.tenant, "+"),  # of a shared one nothing retained comes: the log remembers
-                *(f"{share}{topic}" for topic in gate.foreign.subscriptions),
+                *gate.foreign.filters(share),
                 topics.ack(gate.tenant, topics.STREAM),  # for whoever has the order in flight: that may be another
             ),
         )
@@ -295,7 +295,7 @@ class Ingest:
 
     def _answer_foreign(self, gate: Gate) -> None:
         """Listen to what has announced itself, and say what the dialects want said."""
-        self.link.subscribe(f"{self._share}{topic}" for topic in gate.foreign.subscriptions)
+        self.link.subscribe(gate.foreign.filters(self._share))
         while gate.foreign.asks:
             ask = gate.foreign.asks.pop()
             self.link.publish(ask.topic, ask.payload, qos=0)

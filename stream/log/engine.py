@@ -125,7 +125,7 @@ def declared(config: Config, tables: dict[str, int]) -> list[NewTopic]:
     """Return every topic of the app. `tables`: partitions by the name of the table."""
     retention_ms = round(config.stream.retention_days * _DAY_MS)
     by_street = dict.fromkeys(("obs", "history", "checkpoint"), config.stream.partitions)
-    counts = {**by_street, "incidents": 1, "orders": 1}
+    counts = {**by_street, **dict.fromkeys(("incidents", "checkpoint-desk", "orders"), 1)}
     return [
         *(NewTopic(name, count, retention_ms=retention_ms) for name, count in {**counts, "dead": 1}.items()),
         *(NewTopic(changelog(name), count, is_compacted=True) for name, count in tables.items()),

@@ -13,6 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from models.messages import encode as encode_message
+from stream.checkpoints import Kind
 from stream.control import NEWEST, Contents
 from stream.inforce import InForce
 from stream.ingest.dead import dead_letter, rule_failed
@@ -40,8 +41,9 @@ from stream.zones.supervision import FAMILIES as DEVICES
 log = logging.getLogger(__name__)
 
 Held = Callable[[int], dict[str, bytes]]
-SIGNALS_TOGETHER: Final = 128
+SIGNALS_TOGETHER: Final = 64
 """In one record of `incidents`: a tick may be due for thousands of zones, and Kafka takes a MiB."""
+NEVER: Final = 1 << 62
 NOTHING: Final = Reduced({}, [], [], {})
 
 _encode_row = msgspec.msgpack.Encoder().encode
@@ -89,6 +91,9 @@ def meta_key(partition: int) -> str:
     return f"#{partition}"
 
 
+CHECKPOINT: Final = Kind("checkpoint", "obs", meta_key, revision)
+
+
 @dataclass(slots=True)
 class _Shard:
     """One partition: its zones, and what is in force there."""
@@ -97,6 +102,8 @@ class _Shard:
     rows: dict[str, ZoneRow]
     meta: PartitionRow
     deadlines: dict[str, int] = field(default_factory=dict)
+    soonest_ms: int = 0
+    """No deadline is before it, but of a zone whose tick is on its way."""
     ticking: set[str] = field(default_factory=set)
     dirty: set[str] = field(default_factory=set)
     is_meta_dirty: bool = False
@@ -126,6 +133,22 @@ class _Shard:
             self.deadlines.pop(zone, None)
         else:
             self.deadlines[zone] = deadline_ms
+            self.soonest_ms = min(self.soonest_ms, deadline_ms)
+
+    def came_round(self, zones: Collection[str]) -> None:
+        """Take that the tick of these zones is here."""
+        self.ticking.difference_update(zones)
+        self.soonest_ms = 0
+
+    def due(self, now_ms: int) -> list[str]:
+        """Return the zones that a tick is due for, in byte order: each once until it has come round."""
+        if now_ms < self.soonest_ms:  # there may be ten thousand zones, and this is asked ten times a second
+            return []
+        waiting = {zone: due_ms for zone, due_ms in self.deadlines.items() if zone not in self.ticking}
+        due = sorted(zone for zone, due_ms in waiting.items() if due_ms <= now_ms)
+        self.ticking.update(due)
+        self.soonest_ms = min((due_ms for due_ms in waiting.values() if due_ms > now_ms), default=NEVER)
+        return due
 
 
 class ZoneMachine:
@@ -159,7 +182,7 @@ class ZoneMachine:
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             return [_dead(f"obs/{partition}/{offset}", value, exc, now_ms)]
         if isinstance(record, TickRecord):
-            shard.ticking.difference_update(record.zones)
+            shard.came_round(record.zones)
         reduced, dead = (
             (NOTHING, []) if isinstance(record, ControlRecord) else self._reduce(shard, record, offset, now_ms)
         )
@@ -207,10 +230,8 @@ class ZoneMachine:
     def ticks(self, now_ms: int) -> Iterator[NewRecord]:
         """Give a tick for each partition in which a zone's deadline is due, once until it has come round."""
         for shard in self._shards.values():
-            due = {zone for zone, deadline_ms in shard.deadlines.items() if deadline_ms <= now_ms} - shard.ticking
-            if due:
-                shard.ticking.update(due)
-                yield new("obs", shard.partition, encode(TickRecord(at_ms=now_ms, zones=tuple(sorted(due)))), now_ms)
+            if due := shard.due(now_ms):
+                yield new("obs", shard.partition, encode(TickRecord(at_ms=now_ms, zones=tuple(due))), now_ms)
 
     def _shard(self, partition: int) -> _Shard:
         shard = self._shards.get(partition)

@@ -197,8 +197,11 @@ def test_thresholds_are_in_force_as_soon_as_they_are_saved_and_bad_ones_never(
 ) -> None:
     path = Path(config.folder) / "thresholds.toml"
     good = path.read_text()
-    device = TestDevice(listener)
+    device, other = TestDevice(listener), TestDevice(listener, "cam-02")
     with running(config) as stream:
+        other.send(other.fires(3))
+        stream.wait(lambda: bool(listener.orders()))
+        listener.store(*listener.orders())
         before = versions(stream)
         path.write_text(good.replace("hint = 0.3", "hint = 0.9"))  # above its alarm
         stream.wait(lambda: stream.counters()["reloads_refused"] == 1)
@@ -208,9 +211,11 @@ def test_thresholds_are_in_force_as_soon_as_they_are_saved_and_bad_ones_never(
         assert {what for what, _ in new} == {"thresholds"}
         assert set(new.values()) == {5}
         device.send(device.fires(3, confidence=0.5))
-        stream.wait(lambda: stream.counters()["decisions"] == 3)
-        assert {outcome for *_, outcome in stream.history("seq, outbox_id, lane, outcome")} == {"below"}
+        stream.wait(lambda: stream.counters()["decisions"] == 6)
+        outcomes = stream.history("seq, outbox_id, device_id, outcome")
+        assert {outcome for *_, name, outcome in outcomes if name == "cam-01"} == {"below"}
         assert stream.stop() == 0
+    assert len(listener.orders()) == 1, "what was ordered under the old ones is not ordered again"
 
 
 def test_a_file_is_new_once_and_not_while_it_is_being_written(tmp_path: Path) -> None:

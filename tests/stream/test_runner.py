@@ -100,6 +100,25 @@ def test_outputs_keep_their_order_across_a_full_disk(tmp_path: Path) -> None:
     _with_disk(tmp_path, scenario)
 
 
+def test_what_goes_back_to_a_zone_waits_until_all_before_it_is_stored(tmp_path: Path) -> None:
+    async def scenario(disk: _Disk) -> None:
+        calls: list[list[str]] = []
+
+        async def append(records: Sequence[NewRecord]) -> list[int]:
+            calls.append([record.topic for record in records])
+            return [0] * len(records)
+
+        disk.append = append  # type: ignore[method-assign]
+        outflow = Outflow(Appender(disk))
+        outflow.put([new(topic, 0, b"", 1) for topic in ("incidents", "history", "obs", "incidents")])
+        running = asyncio.create_task(outflow.run())
+        await outflow.settled()
+        assert calls == [["incidents", "history"], ["obs"], ["incidents"]]
+        running.cancel()
+
+    _with_disk(tmp_path, scenario)
+
+
 def test_nothing_put_is_settled_at_once(tmp_path: Path) -> None:
     async def scenario(disk: _Disk) -> None:
         await Outflow(Appender(disk)).settled()
@@ -185,6 +204,25 @@ def test_rows_and_outputs_are_stored_before_anything_is_acknowledged(tmp_path: P
         assert table.row("row") == b"2"
 
     _run(tmp_path, _Machine(), scenario)
+
+
+def test_while_records_wait_the_others_have_their_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream.runner.TURN_MS", 0)
+    machine = _Machine()
+    seen: list[int] = []
+
+    async def look() -> None:
+        while True:
+            seen.append(len(machine.applied))
+            await asyncio.sleep(0)
+
+    async def scenario(runner: Runner, _disk: _Disk, _table: Any) -> None:
+        looking = asyncio.create_task(look())
+        await runner.take(cast("Any", _Stream([_Event(offset) for offset in range(5)])))
+        looking.cancel()
+        assert {1, 2, 3, 4} <= set(seen)
+
+    _run(tmp_path, machine, scenario)
 
 
 def test_an_output_that_is_not_stored_holds_the_acknowledgement_though_no_row_has_changed(tmp_path: Path) -> None:

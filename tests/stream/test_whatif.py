@@ -28,7 +28,7 @@ from stream.records import (
     signals_of,
 )
 from stream.whatif import WhatIf, what_if
-from stream.zones.machine import ZoneMachine
+from stream.zones.machine import CHECKPOINT, ZoneMachine
 from tests.stream.builders import CATALOGUE, T0, Seen, batch, detection, places, thresholds
 
 SECOND = 1_000
@@ -159,17 +159,18 @@ def checkpoint(recording: Recording, at_ms: int) -> None:
     for partition in (0, 1):
         recording.rows |= {(row.partition, row.key): row.value or b"" for row in recording.machine.changed()}
         rows = {key: row for (place, key), row in recording.rows.items() if place == partition}
-        for one in checkpoints.records_of(rows, partition, at_ms):
+        for one in checkpoints.records_of(CHECKPOINT, rows, partition, at_ms):
             recording.append(one.topic, one.value or b"", at_ms, one.key, partition)
 
 
-def let_go(recording: Recording, before_ms: int) -> None:
-    """Let go of what is older, as retention does; contents and checkpoints of that time go as well."""
-    recording.file._connection.execute(
-        "DELETE FROM record WHERE at_ms < ? AND id >> 40 IN (SELECT partition.id FROM partition"
-        " JOIN topic ON topic.id = topic_id WHERE NOT is_compacted)",
-        (before_ms,),
-    )
+def let_go(recording: Recording, before_ms: int, *topics: str) -> None:
+    """Let go of what is older, as retention does; checkpoints of that time go as well."""
+    for topic in topics or ("obs", "incidents", "history", CHECKPOINT.topic):
+        for partition_id in recording.file.topic(topic).ids:
+            span = (partition_id << 40, (partition_id + 1) << 40)
+            recording.file._connection.execute(
+                "DELETE FROM record WHERE at_ms < ? AND id >= ? AND id < ?", (before_ms, *span)
+            )
 
 
 def test_a_log_that_has_let_go_of_its_beginning_is_decided_again_from_a_checkpoint(recording: Recording) -> None:
@@ -187,10 +188,11 @@ def test_a_log_that_has_let_go_of_its_beginning_is_decided_again_from_a_checkpoi
         assert (same.is_exact, same.since_ms, same.outcomes_differ) == (True, begins_ms, 0)
         looser = ask(recording, with_fire(0.4, 0.7), since_ms)
         assert (looser.is_exact, [alert.device_id for alert in looser.added]) == (True, ["cam-9"])
-    let_go(recording, T0 + 5 * MINUTE)
-    assert ask(recording, thresholds(), 0).since_ms == T0 + 10 * MINUTE
     (version,) = tune.versions(Recorded(recording.path))
-    assert (version.version, version.since_ms) == (thresholds().version, T0 + 10 * MINUTE)
+    assert (version.version, version.since_ms) == (thresholds().version, T0 + 3 * SECOND)
+    let_go(recording, T0 + 5 * MINUTE, "obs")  # what follows the first checkpoint is gone as well
+    found = ask(recording, thresholds(), 0)
+    assert (found.is_exact, found.since_ms) == (True, T0 + 10 * MINUTE)
 
 
 def test_without_a_checkpoint_a_log_that_has_let_go_of_its_beginning_is_refused(

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from models import catalogue, thresholds
 from models.content import Content
@@ -236,3 +238,29 @@ def test_counters_begin_with_the_row_that_was_held(contents_of: dict[What, Conte
     made.apply(_record(*_three()))
     counted = made.machine.counted()
     assert (counted.observations, counted.duplicates, counted.pre_alarms_cleared) == (103, 4, 1)
+
+
+WHEN = st.none() | st.integers(0, 50)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcd"), WHEN) | st.integers(0, 3) | st.just("round"), max_size=40))
+def test_a_tick_names_every_zone_that_is_due_and_not_under_way_whatever_changes_between(
+    story: list[tuple[str, int | None] | int | str],
+) -> None:
+    now_ms, way = 0, set[str]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(zone_machine, "next_deadline_ms", lambda row: row)
+        shard = zone_machine._Shard(P, {}, PartitionRow())
+        for event in story:
+            if isinstance(event, tuple):
+                zone, due_ms = event
+                shard.rows[zone] = due_ms  # type: ignore[assignment]  # stands for a row with this deadline
+                shard.note_deadline(zone)
+            elif isinstance(event, int):
+                now_ms += 10 * event
+                due = {zone for zone, due_ms in shard.deadlines.items() if due_ms <= now_ms} - way
+                assert shard.due(now_ms) == sorted(due)
+                way |= due
+            else:
+                shard.came_round(way)
+                way = set()
