@@ -14,6 +14,10 @@ from models.messages import Fault, Payload, Quality, Reading, SelfTest
 
 SETTLE_MS: Final = 5_000
 """After its bridge came up, what a device is said to have seen is cached state, not news."""
+MOST_S: Final = 100_000_000_000
+"""A number above this is no time in seconds, and a thousand times as much is none in milliseconds."""
+BEGINNING_MS: Final = 1_577_836_800_000
+"""2020-01-01: before it there was no clock that is set."""
 FRESH_MS: Final = 60_000
 """A device that was last seen longer ago than this did not say it now."""
 
@@ -44,11 +48,17 @@ class Dialect(Protocol):
 
     Attributes:
         subscriptions: topics that it wants to hear; may grow while it listens.
+        common: what each of several workers must hear, to understand what they divide between them. Of what is divided
+            a broker gives nothing retained.
     """
 
     @property
     def subscriptions(self) -> tuple[str, ...]:
         """Topic filters."""
+
+    @property
+    def common(self) -> tuple[str, ...]:
+        """Topic filters, among those of `subscriptions` or within them."""
 
     def hear(self, topic: str, payload: bytes, *, is_retained: bool, now_ms: int) -> Sequence[Heard | Ask]:
         """Say what a message means; nothing for one that is none of its business.
@@ -199,12 +209,14 @@ def fields_of(payload: bytes, what: str) -> dict[str, Any]:
 
 
 def moment_ms(value: object) -> int | None:
-    """Return a time given as ISO 8601 with an offset, or in milliseconds; None for anything else.
+    """Return a time given as ISO 8601 with an offset, in milliseconds or in seconds; None for anything else.
 
-    A wall time without an offset is not guessed at: nobody says in which zone the device thinks it is.
+    A wall time without an offset is not guessed at: nobody says in which zone the device thinks it is. A clock that was
+    never set says nothing either.
     """
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        at_ms = value if value > MOST_S else value * 1000
+        return round(at_ms) if BEGINNING_MS <= at_ms < MOST_S * 1000 else None
     if isinstance(value, str):
         try:
             moment = dt.datetime.fromisoformat(value)

@@ -31,6 +31,11 @@ class EspHome:
         states = tuple(f"{self._prefix}+/{component}/+/state" for component in sorted(_COMPONENTS))
         return (*states, f"{self._prefix}+/status")
 
+    @property
+    def common(self) -> tuple[str, ...]:
+        """Nothing: each message says all that is needed."""
+        return ()
+
     def hear(self, topic: str, payload: bytes, *, is_retained: bool, now_ms: int) -> list[Heard]:
         """Say what a message means. Nodes retain their states by default: what is retained is a replay."""
         del now_ms

@@ -98,6 +98,11 @@ class HomeAssistant:
         }
         return (f"{self._prefix}/#", *sorted(named))
 
+    @property
+    def common(self) -> tuple[str, ...]:
+        """The announcements."""
+        return (f"{self._prefix}/#",)
+
     def hear(self, topic: str, payload: bytes, *, is_retained: bool, now_ms: int) -> list[Heard]:
         """Say what a message means; an announcement means nothing by itself, retained as it is."""
         del now_ms

@@ -27,6 +27,11 @@ class PlainJson:
         """Topic filters."""
         return (self._topic,)
 
+    @property
+    def common(self) -> tuple[str, ...]:
+        """Nothing: each message says all that is needed."""
+        return ()
+
     def hear(self, topic: str, payload: bytes, *, is_retained: bool, now_ms: int) -> list[Heard]:
         """Say what a message means; one that says when, and that long ago, is late."""
         source = f"{NAME}/{topic}"

@@ -35,6 +35,10 @@ _METRIC: Final = (
     ("string_value", 15, _FIELD.TYPE_STRING),
 )
 _VALUES: Final = tuple(name for name, _, _ in _METRIC if name.endswith("_value"))
+WAITING: Final = 16
+"""Messages of a node that wait for its birth, at most,"""
+WAITING_IN_ALL: Final = 512
+"""and of all nodes."""
 _KINDS: Final = ("NBIRTH", "NDEATH", "NDATA", "DBIRTH", "DDEATH", "DDATA")
 _SIGNED: Final = {1: 32, 2: 32, 3: 32, 4: 64}
 """Data types of signed integers, to the bits of the unsigned ones as which they travel."""
@@ -88,12 +92,18 @@ class Sparkplug:
         self._births: dict[str, int | None] = {}
         """By node, the bdSeq of the birth that is in force."""
         self._asked: frozenset[str] = frozenset()
+        self._waiting: dict[str, list[tuple[str, Any]]] = {}
         self._aliases: dict[str, dict[int, str]] = {}
 
     @property
     def subscriptions(self) -> tuple[str, ...]:
         """Topic filters."""
         return tuple(f"{ROOT}/{self._group}/{kind}/#" for kind in _KINDS)
+
+    @property
+    def common(self) -> tuple[str, ...]:
+        """The births."""
+        return tuple(f"{ROOT}/{self._group}/{kind}/#" for kind in _KINDS if kind.endswith("BIRTH"))
 
     def hear(self, topic: str, payload: bytes, *, is_retained: bool, now_ms: int) -> list[Heard | Ask]:
         """Say what a message means; a node whose birth was missed is asked to be born again, once."""
@@ -113,11 +123,31 @@ class Sparkplug:
             return list(self._death(source, message, quality, is_node=kind == "NDEATH"))
         if kind.endswith("BIRTH"):
             self._born(source, owner, message, is_node=kind == "NBIRTH")
-        elif owner not in self._births or not self._knows(source, message):
-            is_asked, self._asked = owner in self._asked, self._asked | {owner}
-            return [] if is_asked else [Ask(f"{ROOT}/{group}/NCMD/{node}", REBIRTH)]
-        is_state = is_retained or kind.endswith("BIRTH")
-        return list(self._said(source, message, is_state=is_state))
+            waited = self._waiting.pop(owner, [])
+            return [
+                *self._said(source, message, is_state=True),
+                *(one for source_, data in waited for one in self._news(source_, owner, data)),
+            ]
+        if is_retained:
+            return list(self._said(source, message, is_state=True))
+        return [*self._asks(source, owner, message, f"{ROOT}/{group}/NCMD/{node}"), *self._news(source, owner, message)]
+
+    def _asks(self, source: str, owner: str, message: Any, topic: str) -> Iterator[Ask]:  # noqa: ANN401
+        """Yield, once, what makes a node be born again of which the birth was missed, or that of one of its devices."""
+        if owner not in self._asked and (owner not in self._births or not self._knows(source, message)):
+            self._asked |= {owner}
+            yield Ask(topic, REBIRTH)
+
+    def _news(self, source: str, owner: str, message: Any) -> Iterator[Heard]:  # noqa: ANN401
+        """Yield what data says; where a birth must first say what its aliases mean, it waits for that: it is no state.
+
+        A birth that is asked for says again that there is smoke, but a birth is no news, and the smoke would be lost.
+        """
+        if self._knows(source, message):
+            yield from self._said(source, message, is_state=False)
+        elif sum(map(len, self._waiting.values())) < WAITING_IN_ALL:
+            waiting = self._waiting.setdefault(owner, [])
+            waiting += [(source, message)] if len(waiting) < WAITING else []
 
     def _knows(self, source: str, message: Any) -> bool:  # noqa: ANN401
         aliases = self._aliases.get(source, {})

@@ -31,6 +31,11 @@ class Tasmota:
         """Topic filters."""
         return ("tele/+/SENSOR", "tele/+/LWT", "stat/+/RESULT")
 
+    @property
+    def common(self) -> tuple[str, ...]:
+        """Nothing: each message says all that is needed."""
+        return ()
+
     def hear(self, topic: str, payload: bytes, *, is_retained: bool, now_ms: int) -> list[Heard]:
         """Say what a message means."""
         del now_ms

@@ -41,6 +41,11 @@ class Zigbee2Mqtt:
         """Topic filters: names may contain slashes."""
         return (f"{self._base}/#",)
 
+    @property
+    def common(self) -> tuple[str, ...]:
+        """When the bridge came up."""
+        return (f"{self._base}/bridge/state",)
+
     def hear(self, topic: str, payload: bytes, *, is_retained: bool, now_ms: int) -> list[Heard]:
         """Say what a message means."""
         name = topic.removeprefix(f"{self._base}/")

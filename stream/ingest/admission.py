@@ -34,6 +34,8 @@ from stream.records import Said, TimeSource
 
 MAX_AHEAD_MS: Final = 5 * 60_000
 """A device's own time further ahead of ours than this is not believed."""
+BEGINNING_MS: Final = 1_577_836_800_000
+"""2020-01-01: an earlier time is that of a clock that has started in 1970 and was not set yet."""
 TRANSIT_MS: Final = 2_000
 """A sending time that lies no further back than this is believed: a clock that is right and a message that was on its
 way. If arrival alone counted, a slow hop would make events look younger and their latency better than it was."""
@@ -235,7 +237,7 @@ def sending_time(batch: ObservationBatch, received_ms: int) -> int:
 
 def device_time(seen: Observation, sent_ms: int) -> int:
     """Return the event time where the age cannot be told: the device's own, where that can be true."""
-    return sent_ms if seen.observed_at_ms > sent_ms + MAX_AHEAD_MS else seen.observed_at_ms
+    return seen.observed_at_ms if BEGINNING_MS <= seen.observed_at_ms <= sent_ms + MAX_AHEAD_MS else sent_ms
 
 
 def locate_moving(parts: Sequence[Said], registry: Registry) -> list[Said]:

@@ -115,6 +115,13 @@ class Foreign:
         """Topic filters; they may grow with what is heard."""
         return tuple(topic for dialect in self._dialects for topic in dialect.subscriptions)
 
+    def filters(self, share: str) -> tuple[str, ...]:
+        """Return what is to be subscribed, with `share` before what several workers divide between them."""
+        if not share:
+            return self.subscriptions
+        common = dict.fromkeys(topic for dialect in self._dialects for topic in dialect.common)
+        return (*common, *(f"{share}{topic}" for topic in self.subscriptions if topic not in common))
+
     def take(self, topic: str, payload: bytes, registry: Registry, *, is_retained: bool, now_ms: int) -> list[Said]:
         """Return what a message says of devices that we know.
 

@@ -423,6 +423,26 @@ def test_a_node_whose_birth_was_missed_is_asked_once_to_be_born_again() -> None:
     assert dialect.hear("spBv1.0/plant/DDATA/node1/dev", data, is_retained=False, now_ms=NOW) == []
 
 
+def test_what_was_said_before_a_birth_that_was_missed_is_news_when_it_comes() -> None:
+    dialect = Sparkplug()
+    smoke = payload({"alias": 2, "datatype": 11, "boolean_value": True, "timestamp": NOW - 5})
+    assert hear(dialect, "spBv1.0/plant/NDATA/node1", smoke) == []
+    heard = hear(dialect, "spBv1.0/plant/NBIRTH/node1", BIRTH)
+    assert [one for one in heard if one.quality is LIVE] == [
+        Heard("sparkplug/plant/node1", reading("smoke", 1.0), LIVE, NOW - 5)
+    ]
+    assert {one.quality for one in hear(dialect, "spBv1.0/plant/NBIRTH/node1", BIRTH)} == {REPLAYED}
+
+
+def test_data_that_names_its_metrics_needs_no_birth() -> None:
+    named = payload({"name": "Sensors/smoke", "datatype": 11, "boolean_value": True})
+    heard = Sparkplug().hear("spBv1.0/plant/NDATA/node1", named, is_retained=False, now_ms=NOW)
+    assert heard == [
+        Ask("spBv1.0/plant/NCMD/node1", sparkplug_b.REBIRTH),
+        Heard("sparkplug/plant/node1", reading("smoke", 1.0)),
+    ]
+
+
 def test_a_device_whose_birth_was_missed_has_its_node_born_again() -> None:
     dialect = Sparkplug()
     hear(dialect, "spBv1.0/plant/NBIRTH/node1", BIRTH)
@@ -448,6 +468,17 @@ def test_a_death_counts_for_its_own_birth_only() -> None:
     hear(dialect, "spBv1.0/plant/NBIRTH/node1", BIRTH)
     assert hear(dialect, "spBv1.0/plant/NDEATH/node1", payload(bd_seq(2))) == []
     assert said(hear(dialect, "spBv1.0/plant/NDEATH/node1", payload(bd_seq(3)))) == [Fault(fault="offline")]
+
+
+def test_few_messages_wait_for_a_birth() -> None:
+    dialect = Sparkplug()
+    for _ in range(1_000):
+        hear(dialect, "spBv1.0/plant/NDATA/node1", payload({"alias": 2, "datatype": 11, "boolean_value": True}))
+    heard = hear(dialect, "spBv1.0/plant/NBIRTH/node1", BIRTH)
+    assert sum(one.quality is LIVE for one in heard) == sparkplug_b.WAITING
+    for n in range(10 * sparkplug_b.WAITING_IN_ALL):
+        hear(dialect, f"spBv1.0/plant/NDATA/node-{n}", payload({"alias": 2, "datatype": 11, "boolean_value": True}))
+    assert sum(map(len, dialect._waiting.values())) == sparkplug_b.WAITING_IN_ALL
 
 
 def test_a_sparkplug_payload_that_is_none_is_refused() -> None:
@@ -479,6 +510,23 @@ def test_plain_json_that_says_when_is_late_when_that_is_long_ago(age_ms: int, qu
     assert hear(PlainJson("sensors/+"), "sensors/hall", message) == [
         Heard("json/sensors/hall", reading("temperature", 57.5, "Cel"), quality, NOW - age_ms)
     ]
+
+
+@pytest.mark.parametrize(
+    ("time", "quality"),
+    [
+        (NOW // 1000, LIVE),
+        (NOW / 1000 - 0.5, LIVE),
+        (NOW // 1000 - 600, LATE),
+        (12_345, LIVE),  # a clock that was never set
+        (1e300, LIVE),
+        (True, LIVE),
+        ("2026-05-28T20:26:39", LIVE),
+    ],
+)
+def test_a_time_may_be_in_seconds_and_one_that_cannot_be_is_none(time: Any, quality: Quality) -> None:
+    (heard,) = hear(PlainJson("sensors/+"), "sensors/hall", {"ts": time, "smoke": True})
+    assert heard.quality is quality
 
 
 @pytest.mark.parametrize("raw", [b"[1]", b"{", b"\xff", b"[" * 100_000, b'"smoke"'])

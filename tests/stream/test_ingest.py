@@ -160,8 +160,9 @@ def test_a_sending_time_that_cannot_be_true_is_when_the_message_came(sent_at_ms:
         (NOW_MS - 86_400_000, NOW_MS - 86_400_000),
         (NOW_MS + 60_000, NOW_MS + 60_000),
         (NOW_MS + 3_600_000, NOW_MS),
+        (5_000, NOW_MS),
     ],
-    ids=["a day ago", "a minute ahead", "an hour ahead"],
+    ids=["a day ago", "a minute ahead", "an hour ahead", "1970"],
 )
 def test_of_another_boot_the_devices_own_time_counts_but_not_the_future(observed_at_ms: int, expected_ms: int) -> None:
     observation = _observation(boot_id="boot-0", observed_at_ms=observed_at_ms)
@@ -407,6 +408,22 @@ def test_what_a_contact_means_is_told_by_the_kind_of_its_device(
     said = b'{"Time": "2020-01-01T00:00:00", "Switch1": "%s"}' % (b"ON" if is_on else b"OFF")
     (located,) = _take(gate, "tele/hall/SENSOR", said)
     assert located.observation.payload == expected
+
+
+def test_what_all_workers_must_know_is_not_divided_between_them() -> None:
+    foreign = _foreign("homeassistant", "zigbee2mqtt", "tasmota", "sparkplug").foreign
+    assert foreign.filters("") == foreign.subscriptions
+    state = b'{"device_class": "smoke", "state_topic": "home/hall", "unique_id": "u"}'
+    foreign.take("homeassistant/binary_sensor/a/b/config", state, GATE.registry, is_retained=True, now_ms=NOW_MS)
+    divided = {topic for topic in foreign.filters("$share/s/") if topic.startswith("$share/s/")}
+    assert {topic for topic in foreign.filters("$share/s/") if topic not in divided} == {
+        "homeassistant/#",
+        "zigbee2mqtt/bridge/state",
+        "spBv1.0/+/NBIRTH/#",
+        "spBv1.0/+/DBIRTH/#",
+    }
+    assert divided >= {"$share/s/home/hall", "$share/s/zigbee2mqtt/#", "$share/s/tele/+/SENSOR"}
+    assert "$share/s/spBv1.0/+/DDATA/#" in divided
 
 
 def test_greetings_that_change_are_said_and_those_of_devices_that_are_gone_taken_back() -> None:

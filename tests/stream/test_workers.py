@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
 from models.config import Config
 from models.messages import Position, Stage
+from models.places import DeviceKind
 from stream.app import StreamApp
 from stream.control import load
 from stream.ingest.registry import partition_of
@@ -26,6 +28,7 @@ from stream.log.engine import CONTROL, changelog
 from stream.log.file import NewRecord, NewTopic
 from stream.log.kafka import KafkaLog, servers_of
 from stream.log.rows import RowTable, row_table
+from stream.onboard import Admission, admit
 from stream.records import (
     ControlRecord,
     MoveRecord,
@@ -216,6 +219,30 @@ def test_a_fire_on_the_border_of_two_streets_on_two_workers_is_one_incident(
     assert len(_incidents(listener)) == 1
     stored = _stored(workers[0])
     assert stored.keys() == {STREET_1, STREET_2}
+
+
+def test_what_announces_itself_in_home_assistant_is_known_to_every_worker(config: Config, listener: Listener) -> None:
+    path = Path(config.folder) / "gridwarden.toml"
+    path.write_text(f'{path.read_text()}\n[[stream.adapters]]\nkind = "homeassistant"\nbase = "{config.tenant}"\n')
+    state = f"home/{config.tenant}/hall"
+    asked = Admission(
+        source="homeassistant/u7", id="smoke-77", kind=DeviceKind.SMOKE, zone="zone-01", name="烟感", name_en="Smoke"
+    )
+    admit(asked, config)
+    entity = msgspec.json.encode({"device_class": "smoke", "state_topic": state, "unique_id": "u7"})
+    announced = f"{config.tenant}/binary_sensor/hall/smoke/config"
+    with _two(config) as workers:
+        listener.publish(announced, entity)  # as a device does that starts now
+
+        def speakers() -> set[str]:
+            return {outbox for name, outbox, *_ in workers[0].history() if name == "smoke-77"}
+
+        def speak() -> None:
+            for _ in range(20):
+                listener.publish(state, b"OFF")
+
+        # A broker gives a message of a divided filter to one of the workers, and what was retained to none.
+        _send_until(lambda: len(speakers()) == 2, speak)
 
 
 def test_what_is_in_force_stands_in_every_partition_and_a_second_worker_adds_nothing(
