@@ -29,7 +29,7 @@ from models.supervise import Child, Supervisor, gridwarden, write_atomically
 
 log = logging.getLogger(__name__)
 
-START_S: Final = 120.0
+START_S: Final = 300.0
 QUIET_S: Final = 3.0
 """After the end of the clips: how long nothing may change before the run counts as settled."""
 
@@ -183,9 +183,7 @@ class _Chain:
             children.append(self._child("history", ["history", effective], ready=lambda: True))
         children.append(self._child("alerts", ["alerts", effective], state / "alerts.json"))
         if self.config.edge.cameras or self.config.edge.sensors:
-            started = str(clock.now_ms())
-            edge = ["edge", effective, *(["--clip-started-at", started] if self.options.clips else [])]
-            children.append(self._child("edge", edge, ready=lambda: True))
+            children.append(self._child("edge", ["edge", effective], ready=lambda: True))
         return children
 
     def _child(
@@ -244,6 +242,8 @@ class _Chain:
         self._recorder.wait_connected(10.0)
         for child in everyone:
             if child.name == "edge":
+                if self.options.clips:
+                    child.command = [*child.command, "--clip-started-at", str(clock.now_ms())]
                 self._supervisor.start(timeout_s=START_S, only=[child])
         alerts = msgspec.json.decode((self.config.state / "alerts.json").read_bytes())
         self.is_starting = False  # before it is said: whoever waits for the address may stop us from then on

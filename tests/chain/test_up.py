@@ -53,7 +53,10 @@ def test_the_demo_clip_alerts_a_named_officer_of_the_right_cell(up: Callable[...
 @pytest.mark.timeout(200)
 def test_a_smoke_sensor_beside_the_camera_makes_the_pre_alarm_an_alarm(up: Callable[..., Up]) -> None:
     chain = up("--clip", str(PATH), "--until-end", "--timeout", "150", "--json")
-    chain.pid("edge")
+    command = Path(f"/proc/{chain.pid('edge')}/cmdline").read_bytes().split(b"\0")
+    began_ms = int(command[command.index(b"--clip-started-at") + 1])
+    everybody_listens_ms = (chain.state / "alerts.json").stat().st_mtime_ns // 1_000_000
+    assert began_ms >= everybody_listens_ms, "a part of the clip is over before anybody could see it"
     recorder = oracle.Recorder(chain.config.mqtt, chain.config.tenant)
     try:
         chain.until(lambda: recorder.alerts, "the camera alone makes a pre-alarm")
