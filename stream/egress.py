@@ -9,7 +9,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import faust
 import msgspec
@@ -31,6 +31,26 @@ LAST_RESEND_MS: Final = 5_000
 KEPT_LATENCIES: Final = 10_000
 
 
+class Publish(Protocol):
+    """Hands a payload to the connection; False when there is none."""
+
+    def __call__(self, topic: str, payload: bytes, *, qos: int) -> bool:
+        """`qos`: as in MQTT."""
+
+
+class Sending(NamedTuple):
+    """A try to send an order.
+
+    Attributes:
+        qos: 0 at first, since `alerts` says itself that it has stored it, and to wait for the broker as well takes as
+            long as all else; 1 when that has not come, since the broker keeps it while `alerts` is away.
+    """
+
+    topic: str
+    payload: bytes
+    qos: int
+
+
 @dataclass(slots=True)
 class _Order:
     topic: str
@@ -38,6 +58,7 @@ class _Order:
     done: Callable[[], object]
     wait_ms: int = FIRST_RESEND_MS
     is_stored: bool = False
+    is_new: bool = True
 
 
 class Window:
@@ -58,13 +79,14 @@ class Window:
         self._orders[seq] = _Order(topic, payload, done)
         heapq.heappush(self._due, (now_ms, seq))
 
-    def due(self, now_ms: int) -> list[tuple[str, bytes]]:
-        """Return (topic, payload) of what is to be sent now, and put off the next try of it, longer each time."""
+    def due(self, now_ms: int) -> list[Sending]:
+        """Return what is to be sent now, and put off the next try of it, longer each time."""
         sent = []
         while (due_ms := self.next_due_ms()) is not None and due_ms <= now_ms:
             seq = self._due[0][1]
             order = self._orders[seq]
-            sent.append((order.topic, order.payload))
+            sent.append(Sending(order.topic, order.payload, qos=0 if order.is_new else 1))
+            order.is_new = False
             heapq.heapreplace(self._due, (now_ms + round(random.uniform(0.5, 1.0) * order.wait_ms), seq))
             order.wait_ms = min(order.wait_ms * 2, LAST_RESEND_MS)
         return sent
@@ -95,14 +117,12 @@ class Egress:
     """Carries the `orders` log over MQTT.
 
     Args:
-        publish: hands a payload to the connection; False when there is none.
+        publish: of the connection.
         log_id: of the log that `orders` stands in: the `outbox_id` of every order.
         appender: stores the dead letters of orders that cannot be sent.
     """
 
-    def __init__(
-        self, tenant: str, keys: Keyring, log_id: str, publish: Callable[[str, bytes], bool], appender: Appender
-    ) -> None:
+    def __init__(self, tenant: str, keys: Keyring, log_id: str, publish: Publish, appender: Appender) -> None:
         self._appender = appender
         self._tenant = tenant
         self._keys = keys
@@ -150,8 +170,8 @@ class Egress:
         return topic, self._keys.seal(topic, order.line, kid=topics.STREAM)
 
     def _send_due(self) -> None:
-        for topic, payload in self._window.due(clock.mono_ms()):
-            self._publish(topic, payload)
+        for topic, payload, qos in self._window.due(clock.mono_ms()):
+            self._publish(topic, payload, qos=qos)
 
     def lose(self) -> None:
         """Forget what is in flight: the partition is given out anew, and its owner sends what is not acknowledged."""

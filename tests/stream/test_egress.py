@@ -47,11 +47,18 @@ def test_an_order_is_sent_at_once_and_again_until_it_is_stored() -> None:
     assert window.next_due_ms() is None
 
 
+def test_the_broker_keeps_for_alerts_what_alerts_has_not_said_to_have_stored() -> None:
+    window, _ = _window(1)
+    assert [sending.qos for now_ms in range(0, 10_000, 10) for sending in window.due(now_ms)][:3] == [0, 1, 1]
+    window.hurry()
+    assert [sending.qos for sending in window.due(10_000)] == [1], "the connection is new, the order is not"
+
+
 def test_what_is_committed_is_a_prefix_whatever_comes_back_first() -> None:
     window, done = _window(1, 2, 3, 4)
     window.stored([(2, 3)])
     assert done == []
-    assert [topic for topic, _ in window.due(0)] == ["orders/1", "orders/4"]
+    assert [sending.topic for sending in window.due(0)] == ["orders/1", "orders/4"]
     window.stored([(1, 1)])
     assert done == [1, 2, 3]
     assert len(window) == 1
