@@ -7,6 +7,7 @@ ends: what it was writing then is asked for again after the next start.
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ from stream.history.sqlite import History
 from stream.history.store import Here
 
 STOP_S: Final = 10.0
+NICENESS: Final = 5
+"""Where processors are short, deciding goes before: the log keeps what is not written yet."""
 
 
 class Apart:
@@ -98,6 +101,7 @@ class Apart:
 def main(path: Path) -> None:
     """Do what is asked until nobody can ask any more."""
     frames.live_and_die_with_parent()
+    os.nice(NICENESS)
     store: Here | None = None
     while (asked := frames.read(sys.stdin.buffer)) is not None:
         what, argument = frames.decode(asked)
