@@ -89,7 +89,8 @@ def test_who_rests_is_not_called_before_his_quiet_hours_are_over_but_the_seat_is
     people = b.people()
     persons = tuple(replace(person, quiet_hours=night) for person in people.persons)
     world = b.world(people=replace(people, persons=persons))
-    asked = Asked(*(to_degrees(value) for value in b.at(20, 20)), "order.vendor", b.T0)  # before dawn
+    lon_deg, lat_deg = map(to_degrees, b.at(20, 20))
+    asked = Asked(lon_deg, lat_deg, "order.vendor", b.T0)  # before dawn
     told = list(lines(route(asked, world), "order.vendor", b.T0, world))
     (officer,) = (row for row in told if "(p-grid-1)" in row)
     assert ", not called before Fri 07:00  INSIDE_CELL QUIET_HOURS" in officer
