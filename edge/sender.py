@@ -6,7 +6,6 @@ A `Sender` belongs to the thread of its outbox. It takes the time as an argument
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Final, Protocol
@@ -18,6 +17,7 @@ from edge.outbox import Outbox, Row
 from edge.window import FIRST_RETRY_MS, Window
 from models import topics
 from models.errors import MessageError
+from models.jitter import jitter
 from models.messages import (
     MAX_BATCH,
     MAX_PAYLOAD_BYTES,
@@ -66,7 +66,7 @@ class Sender:
         keys: Keyring,
         *,
         tenant: str,
-        jitter: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = jitter,
     ) -> None:
         self._outbox = outbox
         self._link = link

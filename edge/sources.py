@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import random
 import re
 import threading
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from edge import moment
 from edge.evidence import Image
 from edge.moment import Moment
 from models.errors import SourceError
+from models.jitter import jittered
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 log = logging.getLogger(__name__)
@@ -247,7 +247,7 @@ class Live:
                 what = "no more frames come" if frames else "cannot be opened"
                 self._report(f"{masked(str(self._target))}: {what}; check the cable, the address and the password")
                 was_up = False
-            self._stopping.wait(random.uniform(retry_s / 2, retry_s))
+            self._stopping.wait(jittered(retry_s))
             retry_s = min(retry_s * 2, LAST_RETRY_S)
 
     def _read_until_lost(self) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import random
 import socket
 import ssl
 import threading
@@ -25,6 +24,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from models.config import Mqtt
 from models.errors import ConfigError, Problem
+from models.jitter import jittered
 
 log = logging.getLogger(__name__)
 
@@ -188,8 +188,7 @@ class Link:
                 self._client.loop_stop()
             self._lost()
             self._client = self._make_client()
-            # Full jitter: after an outage a city's devices must not come back in the same second.
-            self._stopping.wait(random.uniform(self._retry_s / 2, self._retry_s))
+            self._stopping.wait(jittered(self._retry_s))
             self._retry_s = min(self._retry_s * 2, LAST_RETRY_S)
 
     def _connect_properties(self) -> Properties:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
-import random
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from msgspec import UNSET, Raw, UnsetType
 from msgspec.structs import replace
 
 from models import clock, topics
+from models.jitter import jittered
 from models.messages import Ack, DispatchOrder, Incident, Timeline, encode
 from models.seal import Keyring
 from models.seqset import Range
@@ -87,7 +87,7 @@ class Window:
             order = self._orders[seq]
             sent.append(Sending(order.topic, order.payload, qos=0 if order.is_new else 1))
             order.is_new = False
-            heapq.heapreplace(self._due, (now_ms + round(random.uniform(0.5, 1.0) * order.wait_ms), seq))
+            heapq.heapreplace(self._due, (now_ms + round(jittered(order.wait_ms)), seq))
             order.wait_ms = min(order.wait_ms * 2, LAST_RESEND_MS)
         return sent
 
