@@ -39,7 +39,7 @@ OVERLOAD: Final = 50_000
 OVERLOAD_S: Final = 10.0
 """Short: what was offered is decided in the end, however long that takes."""
 WORKER_CORES: Final = 0.3
-SHARE_RATE: Final = 8_000
+SHARE_RATE: Final = 15_000
 """More than two workers decide with so little."""
 
 
