@@ -189,14 +189,7 @@ class StreamApp:
         write = functools.partial(self._write_contents, appender)
         kinds = ((zone_machine.CHECKPOINT, self._zone_runner), (desk_machine.CHECKPOINT, self._desk_runner))
         self._checkpoints = [
-            Checkpoints(
-                kind,
-                runner,
-                self._contents_rows.row,
-                appender.store,
-                lambda key, value: self._write_contents(appender, [(key, value)]),
-            )
-            for kind, runner in kinds
+            Checkpoints(kind, runner, self._contents_rows.row, appender.store, write) for kind, runner in kinds
         ]
         migration = Migration(config.stream.partitions, appender, self._contents_rows.row, write)
         ends = Ends(self._held, migration, functools.partial(self._put_in_force, appender), self._admit)
@@ -209,6 +202,10 @@ class StreamApp:
         }
         if self._historian:
             self._readers["history"] = self._historian.take
+        self._serve()
+
+    def _serve(self) -> None:
+        """Let the readers read, and begin what goes on for ever."""
         gc.collect()
         gc.set_threshold(*GARBAGE)
         gc.freeze()  # what is in force lives long, and is large: the collector need not walk it again and again

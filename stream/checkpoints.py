@@ -70,7 +70,7 @@ class Checkpoints:
         runner: of the zones, or of the desk.
         taken: returns what stands under a key beside the contents.
         store: stores records.
-        note: puts a value under a key beside the contents, for all workers.
+        note: puts values under keys beside the contents, for all workers.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Checkpoints:
         runner: Rows,
         taken: Callable[[str], bytes | None],
         store: Callable[[list[NewRecord]], Awaitable[None]],
-        note: Callable[[str, bytes], Awaitable[None]],
+        note: Callable[[list[tuple[str, bytes | None]]], Awaitable[None]],
     ) -> None:
         self._kind, self._runner, self._taken, self._store, self._note = kind, runner, taken, store, note
 
@@ -94,7 +94,7 @@ class Checkpoints:
                 made = records_of(self._kind, rows, partition, now_ms)
                 for start in range(0, len(made), AT_ONCE):
                     await self._store(made[start : start + AT_ONCE])
-                await self._note(key, b"%d" % now_ms)
+                await self._note([(key, b"%d" % now_ms)])
 
 
 def records_of(kind: Kind, rows: Mapping[str, bytes], partition: int, now_ms: int) -> list[NewRecord]:

@@ -18,7 +18,6 @@ def with_quiet_hours(found: Match, question: Question, people: People) -> Match:
     """
     if question.priority <= Priority.P2 or not people.has_quiet_hours:
         return found
-    since_ms = question.at_ms if question.since_ms is None else question.since_ms
 
     def at_rest(one: Candidate, due_ms: int) -> Candidate:
         span = people.quiet_span(one.person, max(question.at_ms, due_ms))
@@ -27,8 +26,10 @@ def with_quiet_hours(found: Match, question: Question, people: People) -> Match:
     steps = tuple(
         step
         if step.seat
-        else replace(step, candidates=tuple(at_rest(one, since_ms + step.offset_ms) for one in step.candidates))
+        else replace(
+            step, candidates=tuple(at_rest(one, question.began_ms + step.offset_ms) for one in step.candidates)
+        )
         for step in found.steps
     )
-    co_tellings = tuple(at_rest(one, since_ms) for one in found.co_tellings)
+    co_tellings = tuple(at_rest(one, question.began_ms) for one in found.co_tellings)
     return dataclasses.replace(found, steps=steps, co_tellings=co_tellings)

@@ -55,6 +55,11 @@ class Question:
     loads: Mapping[str, Load] = field(default_factory=lambda: MappingProxyType({}))
     since_ms: int | None = None
 
+    @property
+    def began_ms(self) -> int:
+        """When the clocks of its steps begin."""
+        return self.at_ms if self.since_ms is None else self.since_ms
+
 
 @dataclass(frozen=True, slots=True)
 class Match:
@@ -129,7 +134,7 @@ def _asked(questions: Sequence[Question], world: World) -> Answers:
             world.matcher.category_index[question.category.key],
             PRIORITIES.index(question.priority),
             question.at_ms,
-            question.at_ms if question.since_ms is None else question.since_ms,
+            question.began_ms,
             millimetres(question.radius_m),
             first,
             len(reporters),

@@ -46,8 +46,8 @@ def test_a_checkpoint_is_taken_once_a_day_of_each_partition_that_is_ours_and_kno
     async def store(records: list[NewRecord]) -> None:
         stored.extend(records)
 
-    async def note(key: str, value: bytes) -> None:
-        noted[key] = value
+    async def note(rows: list[tuple[str, bytes | None]]) -> None:
+        noted.update((key, value or b"") for key, value in rows)
 
     async def scenario() -> None:
         mine = Checkpoints(CHECKPOINT, _Runner(0, 1), noted.get, store, note)
