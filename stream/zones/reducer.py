@@ -24,10 +24,11 @@ from stream.records import (
     VerdictRecord,
     said_of,
 )
+from stream.zones.annunciator import MAX_OUTPUTS
 from stream.zones.migration import passage
 from stream.zones.row import ZoneRow, next_deadline_ms
 from stream.zones.rules import Rules
-from stream.zones.turn import MAX_OUTPUTS, Turn
+from stream.zones.turn import Turn
 
 __all__ = ["MAX_OUTPUTS", "Reduced", "ZoneRow", "next_deadline_ms", "reduce_record"]
 

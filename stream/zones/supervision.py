@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from models import ids
 from models.catalogue import Catalogue
 from models.catalogue import Signal as Meaning
 from models.messages import Stage, Timeline
@@ -86,32 +85,27 @@ def meaning_of_clocks(catalogue: Catalogue) -> Meaning | None:
 
 
 def raised(
-    row: ZoneRow,
-    places: Places,
-    bad: Mapping[str, str],
-    said: tuple[str, Stage, Meaning | None],
-    origin: tuple[str, str, int],
+    row: ZoneRow, places: Places, bad: Mapping[str, str], stage: Stage, meant: Meaning | None, signal_id: str
 ) -> ActiveSignal | None:
-    """Return the signal of a zone whose devices fail: no evidence names it, so the record that found it does.
+    """Return the signal of a zone whose devices fail.
 
     Args:
         row: of the zone.
         places: in force.
         bad: the devices, and what is wrong with each.
-        said: the family, how bad it is, and the categories.
-        origin: tenant, partition and offset of that record.
+        stage: how bad it is.
+        meant: the categories.
+        signal_id: names it.
 
     Returns:
         None where nobody knows the devices any more, or the catalogue no such category.
     """
-    family, stage, meant = said
     place = next((device for device in map(places.device_by_id.get, sorted(bad)) if device), None)
     if place is None or meant is None:
         return None
     first = min(bad)
-    tenant, partition, offset = origin
     return ActiveSignal(
-        signal_id=ids.incident_id(tenant, row.zone, f"supervision.{partition}", family, offset),
+        signal_id=signal_id,
         stage=stage,
         meaning=meant,
         label=bad[first],
