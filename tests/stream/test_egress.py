@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import asyncio
 import functools
 import itertools
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from models.messages import (
+    VERSION,
+    Ack,
     Candidate,
     DispatchOrder,
     Incident,
@@ -20,7 +26,9 @@ from models.messages import (
     Versions,
     decode,
 )
-from stream.egress import FIRST_RESEND_MS, LAST_RESEND_MS, Window, stamped
+from models.seal import Keyring
+from stream.egress import FIRST_RESEND_MS, LAST_RESEND_MS, Egress, Window, stamped
+from stream.log.append import Appender
 from stream.records import OrderRecord, encode
 
 PAYLOAD = b"order"
@@ -143,3 +151,53 @@ def test_an_order_goes_out_as_it_stands_in_the_log_with_its_place_and_its_last_t
     assert decode(sent.line, DispatchOrder) == replace(
         order, outbox_id="log", seq=7, ordered_at_ms=now_ms, incident=incident
     )
+
+
+class Orders:
+    """So many orders, as Faust gives them to an agent."""
+
+    def __init__(self, count: int) -> None:
+        self.acknowledged: list[int] = []
+        self._count = count
+
+    def noack(self) -> Orders:
+        return self
+
+    async def events(self) -> AsyncIterator[Any]:
+        for n in range(self._count):
+            order = replace(ORDER, incident=replace(INCIDENT, incident_id=f"inc-{n}"))
+            message = SimpleNamespace(offset=n)
+            ack = functools.partial(self.acknowledged.append, n)
+            yield SimpleNamespace(message=message, value=encode(OrderRecord(at_ms=1, order=order)), ack=ack)
+
+
+class NoLog:
+    async def append(self, _records: object) -> list[int]:
+        raise AssertionError("no order is set aside")
+
+
+def test_no_more_than_256_orders_are_in_flight() -> None:
+    sent: list[str] = []
+
+    def publish(topic: str, payload: bytes, *, qos: int) -> bool:
+        sent.append(topic)
+        return qos == 0 and bool(payload)
+
+    async def carry_on() -> None:
+        for _ in range(9):
+            await asyncio.sleep(0)
+
+    async def scenario() -> None:
+        orders = Orders(300)
+        egress = Egress("t", Keyring({"stream": b"k" * 32}), "log", publish, Appender(NoLog()))
+        carrying = asyncio.create_task(egress.carry(orders))  # type: ignore[arg-type]  # stands in for Faust's
+        await carry_on()
+        assert len(sent) == 256
+        await egress.take_ack(Ack(v=VERSION, receiver="alerts", outbox_id="log", stored=((1, 10),)))
+        await carry_on()
+        assert (len(set(sent)), orders.acknowledged) == (266, list(range(10)))
+        await egress.take_ack(Ack(v=VERSION, receiver="alerts", outbox_id="log", stored=((1, 300),)))
+        await carrying
+        assert len(set(sent)) == 300
+
+    asyncio.run(scenario())

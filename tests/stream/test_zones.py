@@ -233,6 +233,13 @@ def test_a_rise_is_not_told_from_samples_of_minutes_ago(log: Log) -> None:
     assert rise(log, (620, 50.0), (640, 50.0)) == []
 
 
+@pytest.mark.parametrize(("last_s", "is_raised"), [(90, True), (91, False)])
+def test_a_sample_of_a_minute_and_a_half_ago_still_tells_a_rise_and_an_older_one_does_not(
+    log: Log, last_s: int, is_raised: bool
+) -> None:
+    assert bool(rise(log, (0, 20.0), (45, 35.0), (last_s, 33.0))) == is_raised
+
+
 def test_two_samples_are_too_few_to_tell_a_rise(log: Log) -> None:
     assert rise(log, (0, 20.0), (60, 40.0)) == []
 
