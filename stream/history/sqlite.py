@@ -10,77 +10,87 @@ import contextlib
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
 
 from models import messages
 from models.errors import StorageError
 from models.messages import Heartbeat
-from stream.history.rows import describe
+from stream.history.schema import EARLIER, SPAN_MS, TABLES, VIEW
 from stream.history.store import Outcomes, Seen
-from stream.records import Decided, HeartbeatRecord, HistoryLog, HistoryRecord, OrderedRecord
+from stream.records import (
+    HeartbeatRecord,
+    HistoryLog,
+    HistoryRecord,
+    ObservationRecord,
+    OrderedRecord,
+    Origin,
+    Outcome,
+    decode_obs,
+    encode,
+    said_of,
+)
 
 FILE: Final = "history.db"
 CACHE_KIB: Final = 32_768
 """Each device has a page of its own in the index that is being filled: they stay in memory."""
-MANY: Final = 400
-"""Rows of one statement: while one runs the event loop has the interpreter to itself, between two it has not."""
-TRIM_ROWS: Final = 20_000
+TRIM_ROWS: Final = 1_000
 """Rows let go of in one transaction: whoever reads waits no longer than that takes."""
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS history (
-    partition INTEGER NOT NULL, "offset" INTEGER NOT NULL, n INTEGER NOT NULL,
-    device_id TEXT NOT NULL, outbox_id TEXT NOT NULL, lane TEXT NOT NULL, seq INTEGER NOT NULL,
-    event_ms INTEGER NOT NULL, received_ms INTEGER NOT NULL, time_source TEXT NOT NULL, skew_ms INTEGER,
-    kind TEXT NOT NULL, label TEXT NOT NULL, confidence REAL, value REAL, quality TEXT NOT NULL,
-    outcome TEXT NOT NULL, rule_version TEXT NOT NULL, zone TEXT NOT NULL, cell TEXT, signal_id TEXT,
-    payload TEXT NOT NULL,
-    PRIMARY KEY (partition, "offset", n)
-) STRICT, WITHOUT ROWID;
-DROP INDEX IF EXISTS history_by_name;
-DROP INDEX IF EXISTS history_by_zone;
-CREATE INDEX IF NOT EXISTS history_by_device ON history (device_id, event_ms);
-CREATE INDEX IF NOT EXISTS history_by_time ON history (event_ms);
-CREATE TABLE IF NOT EXISTS dispatch (
-    incident_id TEXT NOT NULL, revision INTEGER NOT NULL, at_ms INTEGER NOT NULL, category TEXT NOT NULL,
-    priority TEXT NOT NULL, stage TEXT NOT NULL, lead_unit TEXT NOT NULL, lead_post TEXT NOT NULL,
-    latency_ms INTEGER, timeline TEXT NOT NULL,
-    PRIMARY KEY (incident_id, revision)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS dispatch_by_time ON dispatch (at_ms);
-CREATE TABLE IF NOT EXISTS heartbeat (
-    device_id TEXT NOT NULL, at_ms INTEGER NOT NULL, frame_age_ms INTEGER, fps REAL NOT NULL, inference_p50_ms REAL,
-    inference_p99_ms REAL, outbox_depth INTEGER NOT NULL, oldest_unsent_ms INTEGER, temperature_c REAL,
-    config_version TEXT NOT NULL,
-    PRIMARY KEY (device_id, at_ms)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS heartbeat_by_time ON heartbeat (at_ms);
-"""
+_MESSAGE: Final = "INSERT OR IGNORE INTO message VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+_DISPATCH: Final = "INSERT OR IGNORE INTO dispatch VALUES (?,?,?,?,?,?,?,?,?,?)"
+_HEARTBEAT: Final = "INSERT OR IGNORE INTO heartbeat VALUES (?,?,?,?,?,?,?,?,?,?)"
+_WITHIN: Final = f"event_ms >= ?1 AND event_ms < ?2 AND first_ms >= ?1 - {SPAN_MS} AND first_ms < ?2"
 
 
-class _Table(NamedTuple):
-    """What is inserted and let go of, as SQL."""
-
-    insert: str
-    insert_many: str
-    trim: str
+def _older(table: str, key: str, condition: str) -> str:
+    older = f"SELECT {key} FROM {table} WHERE {condition} LIMIT {TRIM_ROWS}"  # noqa: S608  # constants
+    return f"DELETE FROM {table} WHERE ({key}) IN ({older})"  # noqa: S608
 
 
-def _table(name: str, columns: int, key: str, time: str) -> _Table:
-    marks = f"({', '.join('?' * columns)})"
-    old = f"SELECT {key} FROM {name} WHERE {time} < ? LIMIT {TRIM_ROWS}"  # noqa: S608  # constants
-    return _Table(
-        f"INSERT OR IGNORE INTO {name} VALUES {marks}",  # noqa: S608
-        f"INSERT OR IGNORE INTO {name} VALUES {', '.join([marks] * MANY)}",  # noqa: S608
-        f"DELETE FROM {name} WHERE ({key}) IN ({old})",  # noqa: S608
-    )
+_OLDER: Final = (
+    _older("message", "rowid", "first_ms < ?1 AND last_ms < ?1"),
+    _older("dispatch", "incident_id, revision", "at_ms < ?1"),
+    _older("heartbeat", "device_id, at_ms", "at_ms < ?1"),
+)
 
 
-_HISTORY: Final = _table("history", 22, 'partition, "offset", n', "event_ms")
-_DISPATCH: Final = _table("dispatch", 10, "incident_id, revision", "at_ms")
-_HEARTBEAT: Final = _table("heartbeat", 10, "device_id, at_ms", "at_ms")
+class _Named(Struct, frozen=True, gc=False):
+    device_id: str
+
+
+class _Told(Struct, frozen=True, gc=False):
+    """A `Said` of which the observations stay as they are written."""
+
+    zone: str
+    time_source: str
+    received_ms: int
+    areas: dict[str, str]
+    observations: tuple[msgspec.Raw, ...]
+    event_ms: tuple[int, ...]
+    skew_ms: int | None = None
+
+    def pieces(self) -> list[slice]:
+        """Return what of it goes into a row each: nearly always all."""
+        count = len(self.event_ms)
+        if max(self.event_ms) - min(self.event_ms) <= SPAN_MS:
+            return [slice(0, count)]
+        return [slice(k, k + 1) for k in range(count)]
+
+
+class _Obs(Struct, frozen=True, gc=False):
+    """An `ObservationRecord`, likewise."""
+
+    said: tuple[_Told, ...] = ()
+    items: msgspec.Raw | None = None
+
+
+_decode_named = msgspec.json.Decoder(_Named).decode
+_decode_told = msgspec.json.Decoder(_Told).decode
+_decode_obs = msgspec.json.Decoder(_Obs).decode
 
 
 class History:
@@ -98,7 +108,11 @@ class History:
             # The events are committed in the log after this file is: what is committed there must not be lost here.
             self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-            self._connection.executescript(_SCHEMA)
+            is_earlier = self._connection.execute(
+                "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'history'"
+            )
+            earlier = EARLIER if is_earlier.fetchone() else ""
+            self._connection.executescript(f"BEGIN IMMEDIATE; {TABLES} {earlier} {VIEW}; COMMIT;")
         except sqlite3.Error as exc:
             raise StorageError(f"{path}: the history cannot be opened: {exc}") from exc
 
@@ -107,8 +121,8 @@ class History:
         self._connection.close()
 
     def count(self) -> int:
-        """Return the number of rows."""
-        return int(self._connection.execute("SELECT count(*) FROM history").fetchone()[0])
+        """Return how many observations are kept."""
+        return int(self._connection.execute("SELECT coalesce(sum(decisions), 0) FROM message").fetchone()[0])
 
     def write(self, records: Sequence[HistoryLog]) -> int:
         """Put `records` on disk, what is there already left out, and return how many observations were new.
@@ -116,34 +130,31 @@ class History:
         Raises:
             StorageError: nothing was written.
         """
+        new = 0
         with self._transaction():
-            before = self._connection.total_changes
-            insert = self._connection.executemany
-            self._insert([row_of(one) for r in records if isinstance(r, HistoryRecord) for one in r.decided()])
-            new = self._connection.total_changes - before
-            insert(_DISPATCH.insert, [_dispatch_row(r) for r in records if isinstance(r, OrderedRecord)])
-            beats = [beat for r in records if isinstance(r, HeartbeatRecord) for beat in r.heartbeats]
-            insert(_HEARTBEAT.insert, [_heartbeat_row(beat) for beat in beats])
+            for record in records:
+                match record:
+                    case HistoryRecord():
+                        for decisions, row in rows_of(record):
+                            new += decisions * self._connection.execute(_MESSAGE, row).rowcount
+                    case OrderedRecord():
+                        self._connection.execute(_DISPATCH, _dispatch_row(record))
+                    case HeartbeatRecord():
+                        self._connection.executemany(_HEARTBEAT, map(_heartbeat_row, record.heartbeats))
         return new
-
-    def _insert(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        end = len(rows) - len(rows) % MANY
-        for start in range(0, end, MANY):
-            self._connection.execute(_HISTORY.insert_many, [*chain.from_iterable(rows[start : start + MANY])])
-        self._connection.executemany(_HISTORY.insert, rows[end:])
 
     def trim(self, before_ms: int) -> None:
         """Let go of what is older, a little at a time."""
-        for table in (_HISTORY, _DISPATCH, _HEARTBEAT):
+        for delete in _OLDER:
             deleted = TRIM_ROWS
             while deleted == TRIM_ROWS:
                 with self._transaction():
-                    deleted = self._connection.execute(table.trim, (before_ms,)).rowcount
+                    deleted = self._connection.execute(delete, (before_ms,)).rowcount
 
     def outcomes(self, since_ms: int, until_ms: int) -> Outcomes:
         """Return what became of the observations of a time, by device and label."""
         rows = self._connection.execute(
-            "SELECT device_id, label, outcome, count(*) FROM history WHERE event_ms >= ? AND event_ms < ?"
+            f"SELECT device_id, label, outcome, count(*) FROM history WHERE {_WITHIN}"  # noqa: S608  # a constant
             " GROUP BY device_id, label, outcome",
             (since_ms, until_ms),
         )
@@ -152,12 +163,11 @@ class History:
     def seen(self, device_id: str, since_ms: int, until_ms: int, limit: int) -> list[Seen]:
         """Return the observations of a device, oldest first."""
         rows = self._connection.execute(
-            "SELECT event_ms, device_id, outbox_id, lane, seq, kind, label, outcome, confidence, value, signal_id"
-            " FROM history WHERE device_id = ? AND event_ms >= ? AND event_ms < ?"
-            " ORDER BY event_ms, seq, outbox_id, lane LIMIT ?",
-            (device_id, since_ms, until_ms, limit),
+            f"SELECT {', '.join(Seen.__struct_fields__)} FROM history WHERE {_WITHIN} AND device_id = ?3"  # noqa: S608
+            " ORDER BY event_ms, seq, outbox_id, lane LIMIT ?4",
+            (since_ms, until_ms, device_id, limit),
         )
-        return [Seen(**dict(zip(Seen.__struct_fields__, row, strict=True))) for row in rows]
+        return [msgspec.convert(row, Seen) for row in rows]
 
     def latencies_ms(self, since_ms: int, until_ms: int) -> dict[str, list[int]]:
         """Return how long orders took from the device's eye to the log, by priority, in rising order."""
@@ -181,38 +191,71 @@ class History:
             raise StorageError(f"{self.path}: {exc}") from exc
 
 
-def row_of(decided: Decided) -> tuple[Any, ...]:
-    """Return a decision as a row of the table.
+def rows_of(record: HistoryRecord) -> Iterator[tuple[int, tuple[Any, ...]]]:
+    """Give the decisions as rows of `message`, each with how many are in it."""
+    for item in record.items:
+        yield from _rows(
+            _decode_told(encode(said_of(item.located))),
+            item.origin,
+            item.rule_version,
+            (item.outcome,),
+            (item.signal_id,),
+        )
+    if not record.outcomes:
+        return
+    n = 0
+    for told in _all_of(record.obs):
+        end = n + len(told.event_ms)
+        signal_ids = tuple(record.signal_ids.get(at) for at in range(n, end)) if record.signal_ids else ()
+        yield from _rows(told, Origin(*record.place, n), record.rule_version, record.outcomes[n:end], signal_ids)
+        n = end
 
-    Words are plain strings in it: for every other type sqlite3 looks for an adapter, which takes longer than the row.
-    """
-    origin, rule_version, said, k, outcome, signal_id = decided
-    observation = said.observations[k]
-    kind, label, confidence, value = describe(observation.payload)
-    return (
-        origin.partition,
-        origin.offset,
-        origin.n,
-        observation.device_id,
-        observation.outbox_id,
-        str(observation.lane),
-        observation.seq,
-        said.event_ms[k],
-        said.received_ms,
-        str(said.time_source),
-        said.skew_ms,
-        kind,
-        label,
-        confidence,
-        value,
-        str(observation.quality),
-        str(outcome),
-        rule_version,
-        said.zone,
-        said.areas.get("cell"),
-        signal_id,
-        messages.encode(observation.payload).decode(),
-    )
+
+def _all_of(obs: msgspec.Raw) -> tuple[_Told, ...]:
+    """Return what a record of `obs` tells, whatever release has written it."""
+    found = _decode_obs(obs)
+    if found.items is None:
+        return found.said
+    older = decode_obs(obs)
+    assert isinstance(older, ObservationRecord)
+    return tuple(_decode_told(encode(said)) for said in older.parts())
+
+
+def _rows(
+    told: _Told,
+    origin: Origin,
+    rule_version: str,
+    outcomes: Sequence[Outcome | None],
+    signal_ids: Sequence[str | None],
+) -> Iterator[tuple[int, tuple[Any, ...]]]:
+    for piece in told.pieces():
+        of_piece, event_ms, signals = outcomes[piece], told.event_ms[piece], signal_ids[piece]
+        decisions = len(of_piece) - of_piece.count(None)
+        if not decisions:
+            continue
+        observations = told.observations[piece]
+        yield (
+            decisions,
+            (
+                origin.partition,
+                origin.offset,
+                origin.n + piece.start,
+                _decode_named(observations[0]).device_id,
+                min(event_ms),
+                max(event_ms),
+                decisions,
+                told.received_ms,
+                told.time_source,
+                told.skew_ms,
+                rule_version,
+                told.zone,
+                told.areas.get("cell"),
+                encode(event_ms).decode(),
+                encode(of_piece).decode(),
+                encode(signals).decode() if any(signals) else None,
+                f"[{b','.join(observations).decode()}]",
+            ),
+        )
 
 
 def _dispatch_row(record: OrderedRecord) -> tuple[Any, ...]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -34,7 +35,7 @@ from stream import history
 from stream.history import History, Store, describe, percentiles
 from stream.history.apart import Apart
 from stream.history.influx import InfluxHistory
-from stream.history.sqlite import MANY
+from stream.history.schema import SPAN_MS
 from stream.history.store import Here
 from stream.records import (
     HeartbeatRecord,
@@ -242,9 +243,53 @@ def test_a_duplicate_that_slipped_into_the_log_shows(sqlite: History) -> None:
 
 
 def test_as_many_as_come_are_written_once(sqlite: History) -> None:
-    assert sqlite.write([record(*(item(7, seq=n + 1, n=n) for n in range(2 * MANY + 3)))]) == 2 * MANY + 3
-    assert sqlite.write([record(*(item(7, seq=n + 1, n=n) for n in range(2 * MANY + 5)))]) == 2
-    assert sqlite.count() == 2 * MANY + 5
+    assert sqlite.write([record(*(item(7, seq=n + 1, n=n) for n in range(803)))]) == 803
+    assert sqlite.write([record(*(item(7, seq=n + 1, n=n) for n in range(805)))]) == 2
+    assert sqlite.count() == 805
+
+
+def message(offset: int, event_ms: Sequence[int], outcomes: Sequence[Outcome | None]) -> HistoryRecord:
+    """Make the record of decisions on what one device said in one message, after a repeat of another one."""
+    located = item(offset).located
+    seen = tuple(replace(located.observation, seq=n + 1, outbox_id=f"outbox-{n}") for n in range(len(event_ms)))
+    other = item(offset, device="cam-02").located
+    said = (said_of(other), replace(said_of(located), observations=seen, event_ms=tuple(event_ms)))
+    return HistoryRecord(
+        at_ms=NOW_MS,
+        place=(2, offset),
+        obs=msgspec.Raw(encode(ObservationRecord(at_ms=NOW_MS, said=said))),
+        rule_version="r1",
+        outcomes=(None, *outcomes),
+        signal_ids={2: "s2"},
+    )
+
+
+def test_what_was_said_together_is_one_row_and_is_told_one_by_one(sqlite: History) -> None:
+    asked = "SELECT n, device_id, outbox_id, seq, event_ms - ?, outcome, signal_id, quality FROM history ORDER BY n"
+    together = message(7, [NOW_MS, NOW_MS + 1, NOW_MS + 9], [Outcome.HIT, Outcome.ALARM, None])
+    assert [sqlite.write([together]) for _ in range(2)] == [2, 0]
+    assert sqlite._connection.execute("SELECT count(*), sum(decisions) FROM message").fetchone() == (1, 2)
+    assert sqlite._connection.execute(asked, (NOW_MS,)).fetchall() == [
+        (1, "cam-01", "outbox-0", 1, 0, "hit", None, "live"),
+        (2, "cam-01", "outbox-1", 2, 1, "alarm", "s2", "live"),
+    ]
+
+
+def test_what_was_said_together_of_a_long_time_is_found_by_each_time(sqlite: History) -> None:
+    days = [NOW_MS + n * DAY_MS for n in range(3)]
+    assert sqlite.write([message(7, days, [Outcome.HIT, Outcome.ALARM, Outcome.BELOW])]) == 3
+    told = [[one.outcome for one in sqlite.seen("cam-01", day_ms, day_ms + DAY_MS, 9)] for day_ms in days]
+    assert told == [["hit"], ["alarm"], ["below"]]
+    sqlite.trim(days[1])
+    assert sqlite.count() == 2
+
+
+def test_what_lies_on_both_sides_of_a_time_is_found_on_each_and_kept_while_the_later_is(sqlite: History) -> None:
+    ends = [NOW_MS - SPAN_MS // 2, NOW_MS + SPAN_MS // 2]
+    sqlite.write([message(7, ends, [Outcome.HIT, Outcome.ALARM])])
+    sqlite.trim(NOW_MS)
+    assert sqlite.outcomes(NOW_MS - DAY_MS, NOW_MS) == {("cam-01", "fire", "hit"): 1}
+    assert sqlite.outcomes(NOW_MS, NOW_MS + DAY_MS) == {("cam-01", "fire", "alarm"): 1}
 
 
 def test_a_record_of_an_older_log_is_kept_as_well(sqlite: History) -> None:
@@ -334,6 +379,30 @@ def test_a_history_of_an_earlier_release_is_taken_over(tmp_path: Path) -> None:
     opened = History(path)
     opened.write([order(1, 5)])
     assert opened.latencies_ms(NOW_MS, NOW_MS + 1) == {"P1": [5]}
+    opened.close()
+
+
+def test_the_rows_of_a_release_that_had_one_for_each_observation_are_taken_over(tmp_path: Path) -> None:
+    told = "SELECT * FROM history ORDER BY n"
+    made = History(tmp_path / "made.db")
+    kinds: tuple[Payload, ...] = (detection(0.7), Reading(property="gas", value=12.5, unit="%"), ButtonPress())
+    decided = replace(
+        record(*(item(7, n, seq=n + 1, payload=one) for n, one in enumerate(kinds))), signal_ids={1: "s1"}
+    )
+    made.write([decided])
+    rows = made._connection.execute(told).fetchall()
+    made.close()
+    path = tmp_path / "history.db"
+    with closing(sqlite3.connect(path)) as earlier, earlier:
+        earlier.execute(
+            """CREATE TABLE history (partition, "offset", n, device_id, outbox_id, lane, seq, event_ms, received_ms,
+            time_source, skew_ms, kind, label, confidence, value, quality, outcome, rule_version, zone, cell, signal_id,
+            payload, PRIMARY KEY (partition, "offset", n)) WITHOUT ROWID"""
+        )
+        earlier.executemany(f"INSERT INTO history VALUES ({', '.join('?' * 22)})", [row[:22] for row in rows])
+    opened = History(path)
+    assert opened._connection.execute(told).fetchall() == rows
+    assert (opened.write([decided]), opened.count()) == (0, 3)
     opened.close()
 
 
