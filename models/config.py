@@ -20,6 +20,9 @@ FILE: Final = "gridwarden.toml"
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Positive = Annotated[float, Meta(gt=0)]
 
+UNIT_GRID_M2: Final = (3_000.0, 30_000.0)
+"""A unit grid has about 10,000 m2: no limits are given, and it follows streets and yards. A third to three times it."""
+
 
 class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Base of every part of the file: an unknown key is a mistake, not a comment."""
@@ -189,11 +192,13 @@ class Config(Section, frozen=True, kw_only=True):
 
     Attributes:
         max_file_mb: a larger `places.geojson` is refused before it is read, so that a wrong file takes no memory.
+        unit_grid_m2: least and most area of a unit grid; `gridwarden check` remarks on others.
     """
 
     tenant: Id
     state_dir: str = "var"
     max_file_mb: Annotated[int, Meta(ge=1, le=4096)] = 256
+    unit_grid_m2: tuple[Annotated[float, Meta(ge=0)], Positive] = UNIT_GRID_M2
     mqtt: Mqtt = Mqtt()
     edge: Edge = Edge()
     stream: Stream = Stream()
@@ -252,6 +257,9 @@ def load(folder: Path) -> Config:
         if adapter.kind == "json" and not adapter.base:
             what, remedy = "plain JSON has no usual topic", 'give a topic filter, such as base = "sensors/+/state"'
             problems.append(Problem(path, f"stream.adapters[{i}].base", what, remedy))
+    least_m2, most_m2 = config.unit_grid_m2
+    if least_m2 >= most_m2:
+        problems.append(Problem(path, "unit_grid_m2", "holds no area", "give the least area first, then the most"))
     if problems:
         raise ConfigError(problems)
     return config

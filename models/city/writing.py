@@ -33,6 +33,7 @@ SETTINGS = """\
 # What runs. Every key that is not here has its default; see `models/config.py`.
 
 tenant = "sample"
+unit_grid_m2 = [500, 30_000]  # some grids are islands in others
 
 [edge]
 agent = "{agent}"

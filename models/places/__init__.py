@@ -14,6 +14,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from msgspec import Meta
 
+from models.config import UNIT_GRID_M2
 from models.content import MAX_FILE_BYTES, Content, Record, Text, grouped, read_bytes, uncollected
 from models.datum import Datum
 from models.errors import ConfigError, Problem
@@ -104,7 +105,7 @@ class Area(Record, frozen=True, kw_only=True):
     polygons: Polygons = Polygons()
 
 
-class Cell(Record, frozen=True, kw_only=True):
+class Cell(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A unit of the grid.
 
     Attributes:
@@ -113,6 +114,7 @@ class Cell(Record, frozen=True, kw_only=True):
         categories: an exclusive cell's own categories, by key or prefix such as ``fire.*``; empty elsewhere.
         lead_unit: unit that leads in an exclusive cell.
         area_m2: as the register has it; the validator compares it with the outline.
+        assistance: many here need help to get away, as in a home for the elderly; whoever lives there is not said.
     """
 
     code: Code
@@ -127,10 +129,16 @@ class Cell(Record, frozen=True, kw_only=True):
     lead_unit: Id | None = None
     area_m2: Annotated[float, Meta(gt=0)] | None = None
     demonstration: bool = False
+    assistance: bool = False
 
 
-class Node(Record, frozen=True, kw_only=True):
-    """A building, shop or institution. `frontage` is the strip before the door that its chief answers for."""
+class Node(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """A building, shop or institution.
+
+    Attributes:
+        frontage: the strip before the door that its chief answers for.
+        assistance: what happens there is one step more urgent, as of a cell.
+    """
 
     code: Code
     kind: NodeKind
@@ -139,6 +147,7 @@ class Node(Record, frozen=True, kw_only=True):
     cell: Code
     polygons: Polygons
     frontage: Polygons = Polygons()
+    assistance: bool = False
 
 
 class Line(Record, frozen=True, kw_only=True):
@@ -282,12 +291,15 @@ class Reading(NamedTuple):
     is_whole: bool
 
 
-def read(raw: bytes, *, file: Path | str, geometry: bool = True) -> Reading:
+def read(
+    raw: bytes, *, file: Path | str, geometry: bool = True, unit_grid_m2: tuple[float, float] = UNIT_GRID_M2
+) -> Reading:
     """Read and validate what stands in a `places.geojson`.
 
     Args:
         raw: the bytes of the file.
         file: its name, for messages.
+        unit_grid_m2: least and most area of a unit grid that is not remarked on.
         geometry: also look for crossings, overlaps, gaps and what lies outside its cell (needs shapely). It is the
             expensive part: a process that uses a file that was checked leaves it out.
 
@@ -304,7 +316,7 @@ def read(raw: bytes, *, file: Path | str, geometry: bool = True) -> Reading:
     if geometry:
         from models.places.geometry import problems as geometry_problems  # it loads shapely
 
-        mistakes, doubts = geometry_problems(sources)
+        mistakes, doubts = geometry_problems(sources, unit_grid_m2)
         problems += mistakes
         remarks += doubts
     return Reading(places, tuple(problems), tuple(remarks), sources.is_whole)

@@ -7,18 +7,17 @@ from collections.abc import Iterator
 from models import topics
 from models.content import duplicates
 from models.errors import Problem
-from models.places import Area, AreaKind, Cell, CellType, Device, DeviceKind, LineKind
+from models.places import AreaKind, CellType, Device, DeviceKind, LineKind
+from models.places.codes import problems as code_problems
 from models.places.sources import SPATIAL, At, Sources, key_of, shape_of
 
-DIGITS = (6, 9, 12, 15)
-"""Digits of a district's, sub-district's, community's and unit grid's code (GB/T 30428); all others are local codes."""
 SHOWN = 5
 """Codes that one message names; the problem itself carries all."""
 
 
 def problems(sources: Sources) -> list[Problem]:
     """Name duplicate and reserved codes, references to what is not there, and what contradicts itself."""
-    checks = (_duplicates, _reserved, _areas, _cells, _nodes, _lines, _zones, _devices)
+    checks = (_duplicates, _reserved, _areas, _cells, code_problems, _nodes, _lines, _zones, _devices)
     return [problem for check in checks for problem in check(sources)]
 
 
@@ -103,7 +102,6 @@ def _areas(sources: Sources) -> Iterator[Problem]:
             what = f"{parent.kind} {parent.code} cannot hold {area.kind} {area.code}"
             remedy = "a community belongs to a sub-district, a sub-district to a district"
             yield sources.problem(at, ".properties.parent", what, remedy, codes=(area.code, parent.code))
-        yield from _code_of_parent(sources, at, area)
 
 
 def _cells(sources: Sources) -> Iterator[Problem]:
@@ -119,24 +117,11 @@ def _cells(sources: Sources) -> Iterator[Problem]:
             what = f"micro cell {cell.code} lies in {parent.type} cell {parent.code}"
             remedy = "name the base cell that holds it"
             yield sources.problem(at, ".properties.parent", what, remedy, codes=(cell.code, parent.code))
-        else:
-            yield from _code_of_parent(sources, at, cell)
         if cell.line is not None and cell.line not in named["lines"]:
             yield _unknown(sources, at, "line", cell.line, "line")
         if bool(cell.categories) != (cell.type is CellType.EXCLUSIVE):
             what = f"{cell.type} cell {cell.code} has {'' if cell.categories else 'no '}categories"
             yield sources.problem(at, ".properties.categories", what, "an exclusive cell has some, others have none")
-
-
-def _code_of_parent(sources: Sources, at: At, item: Area | Cell) -> Iterator[Problem]:
-    """A code of digits begins with that of its parent."""
-    parent = item.parent or ""
-    lengths = [len(code) if code.isdigit() else 0 for code in (parent, item.code)]
-    is_coded = all(length in DIGITS for length in lengths) and lengths[0] < lengths[1]
-    if is_coded and not item.code.startswith(parent):
-        what = f"code {item.code} does not begin with its parent's code {parent}"
-        remedy = "correct the code or the parent"
-        yield sources.problem(at, ".properties.code", what, remedy, codes=(item.code, parent))
 
 
 def _nodes(sources: Sources) -> Iterator[Problem]:

@@ -23,6 +23,8 @@ def write(folder: Path, text: str) -> Path:
         ('tenant = "t"\n[mqtt]\nport = "x"', "mqtt.port", "int"),
         ('tenant = "t"\n[mqtt]\nport = 70000', "mqtt.port", "65535"),
         ('tenant = "a/b"', "tenant", "regex"),
+        ('tenant = "t"\nunit_grid_m2 = [9_000, 3_000]', "unit_grid_m2", "no area"),
+        ('tenant = "t"\nunit_grid_m2 = [9_000]', "unit_grid_m2", "length"),
         ('tenant = "t"\n[[edge.cameras]]\ndevice = "c"', "edge.cameras[0].source", "missing"),
         ("tenant = ", "$", "not TOML"),
     ],

@@ -52,9 +52,9 @@ def test_a_start_looks_at_shapes_only_where_nobody_has(tmp_path: Path, monkeypat
     looked: list[bool] = []
     read = places.read
 
-    def spy(raw: bytes, *, file: Path | str, geometry: bool = True) -> places.Reading:
+    def spy(raw: bytes, *, file: Path | str, geometry: bool, unit_grid_m2: tuple[float, float]) -> places.Reading:
         looked.append(geometry)
-        return read(raw, file=file, geometry=geometry)
+        return read(raw, file=file, geometry=geometry, unit_grid_m2=unit_grid_m2)
 
     monkeypatch.setattr(places, "read", spy)
     for trust in (True, True, False, True):

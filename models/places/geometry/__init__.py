@@ -25,8 +25,12 @@ def need_shapely(file: Path | str) -> None:
         raise ConfigError([problem]) from exc
 
 
-def problems(sources: Sources) -> tuple[list[Problem], list[Problem]]:
+def problems(sources: Sources, unit_grid_m2: tuple[float, float]) -> tuple[list[Problem], list[Problem]]:
     """Name crossing rings, overlaps and gaps of base cells, what lies outside its cell, and what else cannot be.
+
+    Args:
+        sources: what was read.
+        unit_grid_m2: least and most area of a unit grid that is not remarked on.
 
     Returns:
         Mistakes, and remarks: what looks doubtful and is taken all the same.
@@ -45,4 +49,4 @@ def problems(sources: Sources) -> tuple[list[Problem], list[Problem]]:
         *layers.problems(shapes),
         *standing.problems(shapes),
     )
-    return list(found), list(layers.remarks(shapes))
+    return list(found), list(layers.remarks(shapes, unit_grid_m2))

@@ -10,6 +10,7 @@ import shapely
 
 from models.content import patterns_meet
 from models.places import CellType
+from models.places.codes import is_unit_grid
 from models.places.geometry.shapes import Shapes, drawn, near, outlines_of
 from models.places.sources import PlaceProblem
 
@@ -29,10 +30,11 @@ def problems(shapes: Shapes) -> Iterator[PlaceProblem]:
     yield from _lines(shapes)
 
 
-def remarks(shapes: Shapes) -> Iterator[PlaceProblem]:
+def remarks(shapes: Shapes, unit_grid_m2: tuple[float, float]) -> Iterator[PlaceProblem]:
     """Name what looks doubtful and is taken all the same."""
     yield from _strays(shapes)
     yield from _declared(shapes)
+    yield from _unit_grids(shapes, unit_grid_m2)
 
 
 def _declared(shapes: Shapes) -> Iterator[PlaceProblem]:
@@ -44,6 +46,18 @@ def _declared(shapes: Shapes) -> Iterator[PlaceProblem]:
             remedy = "correct its outline, or `area_m2`"
             rest = ".properties.area_m2"
             yield shapes.sources.problem(("cells", index), rest, what, remedy, area_m2=round(area_m2, 2))
+
+
+def _unit_grids(shapes: Shapes, unit_grid_m2: tuple[float, float]) -> Iterator[PlaceProblem]:
+    """Name cells with the code of a unit grid that are far from the size of one."""
+    least_m2, most_m2 = unit_grid_m2
+    areas_m2 = shapes.area_m2(shapes.cells)
+    for index in np.flatnonzero(shapes.is_base & shapes.is_valid & ((areas_m2 < least_m2) | (areas_m2 > most_m2))):
+        cell, area_m2 = shapes.places.cells[index], float(areas_m2[index])
+        if is_unit_grid(cell):
+            what = f"cell {cell.code} has {area_m2:,.0f} m2, and a unit grid has about 10,000"
+            remedy = "draw it anew, give it a local code, or set `unit_grid_m2` in gridwarden.toml"
+            yield shapes.sources.problem(("cells", int(index)), ".geometry", what, remedy, area_m2=round(area_m2, 2))
 
 
 def _strays(shapes: Shapes) -> Iterator[PlaceProblem]:
