@@ -14,7 +14,7 @@ from models.config import Config
 from models.messages import Incident, Priority
 from models.people import People
 from models.places import Places
-from models.words import Words
+from models.words import DUTIES, Words
 
 
 class Names:
@@ -72,6 +72,16 @@ class Names:
         if category is not None:
             return Words(category.name, category.name_en)
         return LABELS.get(label, Words(key, key))
+
+    def domain(self, key: str) -> Words:
+        """Return the duty that a category falls under, nothing where no catalogue has it."""
+        category = self.catalogue.category_by_key.get(key)
+        return DUTIES[category.domain] if category else Words("", "")
+
+    def duties(self, post_id: str) -> tuple[Words, ...]:
+        """Return what a post looks after."""
+        post = self.people.post_by_id.get(post_id)
+        return tuple(DUTIES[duty] for duty in post.duties) if post else ()
 
     def area(self, code: str) -> Words:
         """Return the name of a cell, node, line or administrative area."""

@@ -9,14 +9,14 @@ from typing import Final, TypeVar
 
 from models import catalogue, people, places, thresholds
 from models.catalogue.check import label_problems
-from models.config import FILE, Config, Edge
+from models.config import FILE, UNIT_GRID_M2, Config, Edge
 from models.config import load as load_config
 from models.content import MAX_FILE_BYTES, Content, read_bytes
 from models.detectors import read_manifest
 from models.errors import ConfigError, Problem
 from models.people.files import parse as parse_people
 from models.people.files import tables_of
-from models.people.fit import cross_problems
+from models.people.fit import cells_without_duty, cross_problems
 from models.remembered import Remembered, key_of
 
 PLACES: Final = "places.geojson"
@@ -64,6 +64,7 @@ def check(folder: Path, *, trust: bool = False) -> Folder:
     found.catalogue = _read(found, catalogue.load, folder / CATALOGUE)
     found.thresholds = _read(found, thresholds.load, folder / THRESHOLDS)
     if found.people and found.places and found.catalogue:
+        tables = tables_of(folder / PEOPLE)
         found.problems += cross_problems(
             found.people,
             found.places,
@@ -71,7 +72,10 @@ def check(folder: Path, *, trust: bool = False) -> Folder:
             file=folder / PEOPLE,
             places_file=folder / PLACES,
             catalogue_file=folder / CATALOGUE,
-            tables=tables_of(folder / PEOPLE),
+            tables=tables,
+        )
+        found.remarks += cells_without_duty(
+            found.people, found.places, found.catalogue, file=folder / PEOPLE, tables=tables
         )
     if found.thresholds and found.places:
         found.problems += thresholds.place_problems(found.thresholds, found.places, file=folder / THRESHOLDS)
@@ -84,12 +88,13 @@ def check(folder: Path, *, trust: bool = False) -> Folder:
 
 def _read_places(found: Folder, path: Path, *, trust: bool) -> places.Places | None:
     limit = found.config.max_file_bytes if found.config else MAX_FILE_BYTES
+    unit_grid_m2 = found.config.unit_grid_m2 if found.config else UNIT_GRID_M2
     remembered = Remembered(found.config.state if found.config else None)
     try:
         raw = read_bytes(path, max_bytes=limit)
         key = key_of("geometry", raw)
         is_known = trust and remembered.has(key)
-        read = places.read(raw, file=path, geometry=not is_known)
+        read = places.read(raw, file=path, geometry=not is_known, unit_grid_m2=unit_grid_m2)
     except ConfigError as exc:
         found.problems += exc.problems
         return None

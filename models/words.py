@@ -1,4 +1,4 @@
-"""Codes of reasons in the words that officers and operators read, in Chinese and English."""
+"""Codes of reasons and duties in the words that officers and operators read, in Chinese and English."""
 
 from __future__ import annotations
 
@@ -11,6 +11,15 @@ class Words(NamedTuple):
     zh: str
     en: str
 
+
+DUTIES: Final = {
+    "sanitation": Words("环境卫生", "Sanitation"),
+    "order": Words("市容秩序", "Street order"),
+    "facilities": Words("市政设施", "Facilities"),
+    "landscape": Words("园林绿化", "Green spaces"),
+    "safety": Words("安全", "Safety"),
+}
+"""What posts look after, and events fall under (`models.people.DutyDomain`)."""
 
 REASONS: Final = {
     # of the matcher: why this person
@@ -45,6 +54,7 @@ REASONS: Final = {
     "NEAREST_CELL": Words("取最近网格", "nearest cell"),
     "OUTSIDE": Words("在所有网格之外", "outside all cells"),
     "POSITION_VAGUE": Words("位置不准", "vague position"),
+    "ASSISTANCE": Words("需帮扶场所，优先级上调一级（最高P1）", "people there may need help: one step up, P1 at most"),
     # of the desk: why this order
     "OPENED": Words("新事件", "new incident"),
     "MERGED": Words("已并案", "merged"),

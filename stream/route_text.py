@@ -7,13 +7,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
+from models.catalogue import Category
 from models.messages import Candidate, OrderStep, Stage
-from models.words import REASONS
+from models.words import DUTIES, REASONS
+from stream.assistance import urgency
 from stream.rank import Match, Reason
 from stream.settle import MAY_SETTLE
 from stream.world import World
 
 UNITS_MS: Final = {"h": 3_600_000, "min": 60_000}
+FLAGGED: Final = "assistance"
+"""The layer of the place whose flag has made an answer more urgent."""
 SHOWN: Final = 12
 """Digits of a version."""
 
@@ -29,11 +33,12 @@ def lines(found: Match, category: str, at_ms: int, world: World) -> Iterator[str
     """Yield the answer to what an alarm of `category` would do then, as `found`; `legend` says what its codes mean."""
     item = world.catalogue.category_by_key[category]
     at = f"{_local(at_ms, world):%a %Y-%m-%d %H:%M} {world.people.time_zone}"
-    yield f"{_with(category, item)}  {item.priority_at(Stage.ALARM)}  {at}"
+    yield f"{_with(category, item)}  {urgency(item.priority_at(Stage.ALARM), found.areas.get(FLAGGED))}  {at}"
     unit, post = world.people.unit_by_id.get(found.lead_unit), world.people.post_by_id.get(found.lead_post)
     yield f"lead: {_with(found.lead_unit, unit)}; {_with(found.lead_post, post)}"
     english = f" {item.basis_en}" if item.basis_en and found.basis == item.basis else ""
     yield f"basis: {found.basis or '-'}{english}"
+    yield f"duty: {item.domain} {DUTIES[item.domain].zh} {DUTIES[item.domain].en}"
     for layer, code in found.areas.items():
         yield f"{layer}: {_with(code, _place(layer, code, world))}"
     for unit_id, how in found.co_units:
@@ -44,9 +49,9 @@ def lines(found: Match, category: str, at_ms: int, world: World) -> Iterator[str
     for step in found.steps:
         yield f"{_step(step, world)}  {' '.join(step.reasons)}".rstrip()
         for candidate in step.candidates:
-            yield f"    {_person(candidate, world)}"
+            yield f"    {_person(candidate, item, world)}"
     for candidate in found.co_tellings:
-        yield f"told beside: {_person(candidate, world)}"
+        yield f"told beside: {_person(candidate, item, world)}"
 
 
 def legend(answers: Iterable[Match], world: World) -> Iterator[str]:
@@ -73,7 +78,8 @@ def _with(key: str, item: _Named | None) -> str:
 def _place(layer: str, code: str, world: World) -> _Named | None:
     places = world.places
     tables: Mapping[str, Mapping[str, _Named]] = {"node": places.node_by_code, "line": places.line_by_code}
-    return tables.get(layer, places.cell_by_code).get(code)
+    named = tables.get(layer, places.cell_by_code).get(code)
+    return places.node_by_code.get(code) if named is None and layer == FLAGGED else named
 
 
 def _step(step: OrderStep, world: World) -> str:
@@ -89,7 +95,7 @@ def _after(offset_ms: int) -> str:
     return f"+{offset_ms / length_ms:g} {unit}"
 
 
-def _person(candidate: Candidate, world: World) -> str:
+def _person(candidate: Candidate, item: Category, world: World) -> str:
     person = world.people.person_by_id[candidate.person]
     name = f"{person.display_name} {person.name_en} ({candidate.person})"
     duty = f"on duty until {_local(candidate.duty_until_ms, world):%a %m-%d %H:%M}"
@@ -97,8 +103,10 @@ def _person(candidate: Candidate, world: World) -> str:
         duty = "off duty"
     if Reason.QUIET_HOURS.name in candidate.reasons and candidate.quiet_until_ms:  # the seat's are not deferred
         duty += f", not called before {_local(candidate.quiet_until_ms, world):%a %H:%M}"
-    post = _with(candidate.post, world.people.post_by_id.get(candidate.post))
-    return f"{post}: {name}, {duty}  {' '.join(candidate.reasons)}"
+    post = world.people.post_by_id.get(candidate.post)
+    if post and not post.looks_after(item.domain):
+        duty += f", {item.domain} is no duty of the post"
+    return f"{_with(candidate.post, post)}: {name}, {duty}  {' '.join(candidate.reasons)}"
 
 
 def _local(at_ms: int, world: World) -> dt.datetime:

@@ -15,8 +15,9 @@ from msgspec import Meta, Struct
 from alerts.admission import told
 from alerts.casebook import Case, Telling
 from alerts.entries import Entry
+from alerts.names import Names
 from alerts.office import Office
-from alerts.web import pictures
+from alerts.web import pictures, places
 from alerts.web.center import TheCenter
 from alerts.web.feed import Cursor, cursor_of, feed
 from alerts.web.pages import page
@@ -33,12 +34,20 @@ class Answer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     reason: Annotated[str, Meta(max_length=500)] = ""
 
 
+class PostView(View, frozen=True, kw_only=True):
+    """A post that an officer holds, and what he looks after in it."""
+
+    name: Text
+    duties: tuple[Text, ...]
+
+
 class AlertList(View, frozen=True, kw_only=True):
-    """An officer's alerts, newest first."""
+    """An officer's posts, and his alerts, newest first."""
 
     cursor: int
     now_ms: int
     name: Text
+    posts: tuple[PostView, ...]
     alerts: tuple[AlertView, ...]
 
 
@@ -54,6 +63,11 @@ def _own(office: Office, person: str, cases: Sequence[Case]) -> Iterator[AlertVi
         for telling in case.tellings.values():
             if telling.intent.person == person:
                 yield alert_view(case, telling, office.book, office.names)
+
+
+def _posts(names: Names, person: str) -> Iterator[PostView]:
+    for held in names.people.posts_of.get(person, ()):
+        yield PostView(name=text(names.post(held.id)), duties=tuple(map(text, names.duties(held.id))))
 
 
 @get("/", opt={"for": "officer"})
@@ -75,6 +89,7 @@ async def alerts(center: TheCenter, person: FromPath[str]) -> AlertList:
         cursor=office.stored_seq,
         now_ms=office.now_ms(),
         name=text(office.names.person(person)),
+        posts=tuple(_posts(office.names, person)),
         alerts=tuple(own[:200]),
     )
 
@@ -118,9 +133,9 @@ async def officer_evidence(center: TheCenter, person: FromPath[str], evidence_id
 
 
 @get("/api/places", opt={"for": "officer"})
-async def officer_places(center: TheCenter) -> Response[bytes]:
-    """Return the map, as GeoJSON."""
-    return Response(center.city.geojson, media_type="application/geo+json")
+async def officer_places(center: TheCenter, bbox: places.Asked = None, codes: places.Asked = None) -> Response[bytes]:
+    """Return the map of a box or of some places, else of the whole city, as GeoJSON."""
+    return await places.answer(center.city, bbox, codes)
 
 
 def _is_his(telling: Telling, person: str) -> bool:

@@ -22,7 +22,7 @@ from models import clock
 from models.errors import MessageError, Reason
 from models.messages import Id, Observation, Position, Priority, Report, Stage
 
-OF_DEVICES: Final = frozenset({"device", "clock", "seat"})
+OF_DEVICES: Final = frozenset({"device", "clock", "rise", "seat"})
 """Families of what only our own machines can see of themselves."""
 SHOWN: Final = 20
 
@@ -43,11 +43,11 @@ class Told(View, frozen=True, kw_only=True):
 
 
 class Choice(View, frozen=True, kw_only=True):
-    """A category that can be reported."""
+    """A category that can be reported, under the duty it falls under."""
 
     key: str
     name: Text
-    domain: str
+    domain: Text
 
 
 class Followed(View, frozen=True, kw_only=True):
@@ -146,7 +146,7 @@ def _page(office: Office, by: str, name: Text) -> ReportPage:
         now_ms=office.now_ms(),
         name=name,
         categories=tuple(
-            Choice(key=one.key, name=Text(zh=one.name, en=one.name_en), domain=one.domain)
+            Choice(key=one.key, name=Text(zh=one.name, en=one.name_en), domain=text(office.names.domain(one.key)))
             for one in office.names.catalogue.categories
             if one.family not in OF_DEVICES
         ),

@@ -9,7 +9,7 @@ from alerts.casebook import Case, Casebook, Telling
 from alerts.dispatcher import Health
 from alerts.escalation import Plan
 from alerts.names import Names
-from models.messages import DecisionKind, Priority, Response, Stage, Timeline
+from models.messages import DecisionKind, Incident, Priority, Response, Stage, Timeline
 from models.words import REASONS, Words
 
 
@@ -50,7 +50,7 @@ class MarkView(View, frozen=True, kw_only=True):
 
 
 class TellingView(View, frozen=True, kw_only=True):
-    """Who was told, why, and what he said."""
+    """Who was told, why, and what he said; `beside_duty`: the case falls under no duty of his post."""
 
     alert_id: str
     step: int
@@ -60,6 +60,8 @@ class TellingView(View, frozen=True, kw_only=True):
     person: str
     person_name: Text
     scope: tuple[str, ...]
+    duties: tuple[Text, ...]
+    beside_duty: bool
     reasons: tuple[Reason, ...]
     intended_ms: int
     sent_ms: int | None
@@ -103,6 +105,7 @@ class CaseView(View, frozen=True, kw_only=True):
     general_by_ms: int | None
     category: str
     category_name: Text
+    domain: Text
     label: str
     headline: Text
     place: Text
@@ -122,6 +125,7 @@ class CaseView(View, frozen=True, kw_only=True):
     lead_post: Text
     lead_unit: Text
     basis: Text
+    assistance: Text | None
     order_reasons: tuple[Reason, ...]
     tellings: tuple[TellingView, ...]
     decisions: tuple[DecisionView, ...]
@@ -141,6 +145,7 @@ class AlertView(View, frozen=True, kw_only=True):
     stage: Stage
     headline: Text
     category_name: Text
+    domain: Text
     place: Text
     lon_deg: float
     lat_deg: float
@@ -153,6 +158,7 @@ class AlertView(View, frozen=True, kw_only=True):
     taken_by: tuple[Text, ...]
     lead_unit: Text
     basis: Text
+    assistance: Text | None
 
 
 class DeviceView(View, frozen=True, kw_only=True):
@@ -219,6 +225,7 @@ def case_view(case: Case, book: Casebook, names: Names, plan: Plan) -> CaseView:
         general_by_ms=incident.general_by_ms,
         category=incident.category,
         category_name=text(names.category(incident.category, incident.label)),
+        domain=text(names.domain(incident.category)),
         label=incident.label,
         headline=text(names.headline(incident)),
         place=text(names.place(incident)),
@@ -238,13 +245,19 @@ def case_view(case: Case, book: Casebook, names: Names, plan: Plan) -> CaseView:
         lead_post=text(names.post(case.lead_post)),
         lead_unit=text(names.unit(order.lead_unit)),
         basis=text(names.basis(order.basis)),
+        assistance=_flagged(incident, names),
         order_reasons=_reasons(order.reasons),
-        tellings=tuple(telling_view(telling, names) for telling in case.tellings.values()),
+        tellings=tuple(telling_view(telling, names, incident.category) for telling in case.tellings.values()),
         decisions=_decisions(case, book),
         timeline=case.timeline,
         waits=_waits(plan, names),
         unstored_decisions=sum(decision.seq in book.unstored for _, decision in case.decisions),
     )
+
+
+def _flagged(incident: Incident, names: Names) -> Text | None:
+    """Return the name of the place whose flag has made an incident more urgent."""
+    return text(names.area(incident.assistance)) if incident.assistance else None
 
 
 def _decisions(case: Case, book: Casebook) -> tuple[DecisionView, ...]:
@@ -286,6 +299,7 @@ def alert_view(case: Case, telling: Telling, book: Casebook, names: Names) -> Al
         stage=incident.stage,
         headline=text(names.headline(incident)),
         category_name=text(names.category(incident.category, incident.label)),
+        domain=text(names.domain(incident.category)),
         place=text(names.place(incident)),
         lon_deg=incident.position.lon_deg,
         lat_deg=incident.position.lat_deg,
@@ -294,16 +308,18 @@ def alert_view(case: Case, telling: Telling, book: Casebook, names: Names) -> Al
         area_names={code: text(names.area(code)) for code in incident.areas.values()},
         opened_at_ms=incident.opened_at_ms,
         evidence=_pictures(case, book),
-        telling=telling_view(telling, names),
+        telling=telling_view(telling, names, incident.category),
         taken_by=tuple(text(names.person(other.intent.person)) for other in others),
         lead_unit=text(names.unit(case.order.lead_unit)),
         basis=text(names.basis(case.order.basis)),
+        assistance=_flagged(incident, names),
     )
 
 
-def telling_view(telling: Telling, names: Names) -> TellingView:
+def telling_view(telling: Telling, names: Names, category: str) -> TellingView:
     """Return one telling with its names."""
     intent = telling.intent
+    duties = names.duties(intent.post)
     return TellingView(
         alert_id=intent.alert_id,
         step=intent.step,
@@ -313,6 +329,8 @@ def telling_view(telling: Telling, names: Names) -> TellingView:
         person=intent.person,
         person_name=text(names.person(intent.person)),
         scope=names.scope(intent.post),
+        duties=tuple(map(text, duties)),
+        beside_duty=bool(duties) and names.domain(category) not in duties,
         reasons=_reasons(intent.reasons),
         intended_ms=telling.intended_ms,
         sent_ms=telling.sent_ms,

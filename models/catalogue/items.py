@@ -10,22 +10,12 @@ from msgspec import Meta
 from models.catalogue.limits import TimeLimit
 from models.content import Pattern, Record, Text
 from models.messages import Id, Priority, Stage
-from models.people.posts import Role
+from models.people.posts import DutyDomain, Role
 
 Key = Annotated[str, Meta(pattern=r"^[a-z0-9_]+(\.[a-z0-9_]+)*$", max_length=64)]
 """A category such as ``fire.smoke.single``."""
 Code = Annotated[str, Meta(pattern=r"^[0-9A-Za-z.-]{1,16}$")]
 """The code of an item in a list: two digits of class, two or three of item."""
-
-
-class Domain(enum.StrEnum):
-    """The duties of the chiefs: four of street order, and safety."""
-
-    SANITATION = "sanitation"
-    ORDER = "order"
-    FACILITIES = "facilities"
-    LANDSCAPE = "landscape"
-    SAFETY = "safety"
 
 
 class Phase(enum.StrEnum):
@@ -67,7 +57,7 @@ class Category(Record, frozen=True, kw_only=True):
 
     Attributes:
         codes: code by list; a code without its list means nothing.
-        domain: which duty of the chiefs it falls under.
+        domain: which duty of the posts it falls under.
         priority: of the confirmed event.
         pre_alarm_priority: while it is a pre-alarm; None: P2, or `priority` where that is less urgent.
         family: incidents merge within a family only.
@@ -88,7 +78,7 @@ class Category(Record, frozen=True, kw_only=True):
     name: Text
     name_en: Text
     codes: Annotated[dict[Text, Code], Meta(min_length=1)]
-    domain: Domain
+    domain: DutyDomain
     priority: Priority
     family: Key
     lead_unit: Id

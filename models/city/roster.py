@@ -221,6 +221,7 @@ class _Roster:
                 unit=row.unit,
                 name=f"{site.name}{row.title}",
                 name_en=f"{site.name_en} {row.title_en}".lstrip(),
+                duties=row.duties,
                 supervisor=self._nearest(row.above, code),
                 edge=row.edge,
                 deputies=(*beside, *(found for key in row.deputies if (found := self._nearest(key, code)))),

@@ -19,7 +19,7 @@ from models import catalogue
 from models.content import Pattern, Record, Text, convert, read_toml
 from models.errors import ConfigError, Problem
 from models.messages import Id
-from models.people import AppointedFrom, Authority, Edge, Employment, Profile, Role, Unit, UnitKind
+from models.people import AppointedFrom, Authority, DutyDomain, Edge, Employment, Profile, Role, Unit, UnitKind
 from models.people.check import LEVELS
 from models.places import CellKind
 
@@ -84,6 +84,7 @@ class PostRow(Record, frozen=True, kw_only=True):
 
     Attributes:
         on: where it stands.
+        duties: what it looks after, as the source says; where that names none, what the chain asks it about.
         covers: its scope is all places of this kind there, and not the place itself.
         title: behind the name of the place.
         above: the row of its supervisor.
@@ -96,6 +97,7 @@ class PostRow(Record, frozen=True, kw_only=True):
     title: Text
     title_en: Text
     unit: Id
+    duties: Annotated[tuple[DutyDomain, ...], Meta(min_length=1)]
     staff: Annotated[tuple[Staff, ...], Meta(min_length=1)]
     covers: On | None = None
     level: Annotated[int, Meta(ge=0, le=4)] | None = None

@@ -15,12 +15,14 @@ from models.content import duplicates
 from models.errors import Problem
 from models.people import People
 from models.people.duty import Shift, Swap
-from models.people.posts import APPOINTED, Contract, Person, Post, Role
+from models.people.posts import APPOINTED, Contract, DutyDomain, Person, Post, Role
 
 Namer = Callable[..., Problem]
 """`Problem` with its first arguments given: the file, and sometimes the path."""
 
 MAX_QUALIFICATIONS: Final = 64
+MAX_NAMED: Final = 20
+"""Posts without duties that are named: a column that a large roster lacks is one mistake."""
 LEVELS: Final[Mapping[Role, int]] = {
     Role.STREET_CHIEF: 1,
     Role.ROAD_CHIEF: 2,
@@ -42,7 +44,7 @@ def problems(people: People, file: Path | str, tables: Mapping[str, Path] | None
         file: its `people.toml`.
         tables: files of the tables that stand in CSV.
     """
-    checks = (_ids, _posts, _cycles, _shifts, _swaps, _vacancies, _terms, _tables)
+    checks = (_ids, _posts, _duties, _cycles, _shifts, _swaps, _vacancies, _terms, _tables)
     namer = partial(named, file, tables or {})
     return [problem for check in checks for problem in check(people, namer)]
 
@@ -52,6 +54,8 @@ def named(file: Path | str, tables: Mapping[str, Path], path: str, what: str, re
     table, _, rest = path.partition("[")
     if table not in tables:
         return Problem(file, path, what, remedy)
+    if not rest:
+        return Problem(tables[table], "$", what, remedy)
     index, _, field = rest.partition("]")
     column = re.sub(r"^\.", "", field)
     return Problem(tables[table], f"line {int(index) + 2}" + (f", {column}" if column else ""), what, remedy)
@@ -93,6 +97,20 @@ def _posts(people: People, problem: Namer) -> Iterator[Problem]:
             if deputy not in people.post_by_id and deputy not in people.person_by_id:
                 what = f"no post or person has the id {deputy}"
                 yield problem(f"{path}.deputies[{at}]", what, "add it, or correct the id")
+
+
+def _duties(people: People, problem: Namer) -> Iterator[Problem]:
+    """Everybody holds a post by some shift (`_vacancies`), so no officer is without duties where no post is."""
+    sample = 'duties = ["order", "safety"] (in CSV a column duties with order;safety)'
+    remedy = f"say what it looks after, such as {sample}: one at least of {', '.join(DutyDomain)}"
+    bare = [index for index, post in enumerate(people.posts) if not post.duties]
+    for index in bare[:MAX_NAMED]:
+        yield problem(f"posts[{index}].duties", f"post {people.posts[index].id} has no duties", remedy)
+    if len(bare) > MAX_NAMED:
+        yield problem("posts", f"{len(bare) - MAX_NAMED:,} more posts have no duties", remedy)
+    for index, post in enumerate(people.posts):
+        if len(set(post.duties)) < len(post.duties):
+            yield problem(f"posts[{index}].duties", f"post {post.id} has a duty twice", "name it once")
 
 
 def _above(people: People, post: Post, path: str, problem: Namer) -> Iterator[Problem]:

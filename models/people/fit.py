@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache, partial
 from pathlib import Path
 
 from models.catalogue import Catalogue
-from models.content import patterns_meet
+from models.content import covers, patterns_meet
 from models.errors import Problem
 from models.people import People, Profile
 from models.people.check import named
-from models.people.posts import Role
+from models.people.posts import DutyDomain, Role
 from models.places import Cell, CellType, LineKind, NodeKind, Places
 from models.places.sources import PlaceProblem
 
@@ -48,6 +48,7 @@ def cross_problems(
     return [
         *_scopes(people, places, in_people),
         *_lead_units(people, places, catalogue, in_places, in_catalogue),
+        *_duties_of_leads(people, places, catalogue, in_places, in_catalogue),
         *_patterns(people, places, catalogue, in_people, in_places, in_catalogue),
         *_shared_ids(people, places, in_people),
         *_partners(people, places, in_people),
@@ -112,6 +113,70 @@ def _lead_units(
         if own not in {None, row.unit}:
             what = f"two leads for {row.category} in {row.area}: {row.unit}, and {own} by the exclusive cell"
             yield in_catalogue(f"leads[{index}].unit", what, "name the same unit in both, or remove the row")
+
+
+def _duties_of_leads(
+    people: People, places: Places, catalogue: Catalogue, in_places: Namer, in_catalogue: Namer
+) -> Iterator[Problem]:
+    """A unit leads for nothing that none of its posts looks after; one without posts is asked as a whole."""
+    looked_after: dict[str, set[DutyDomain]] = {}
+    for post in people.posts:
+        if post.duties:
+            looked_after.setdefault(post.unit, set()).update(post.duties)
+
+    def missing(unit: str | None, keys: Iterable[str]) -> Iterator[tuple[str, str]]:
+        for key in keys:
+            domain = catalogue.category_by_key[key].domain
+            if unit in looked_after and domain not in looked_after[unit]:
+                what = f"{unit} leads for {key} ({domain}), which is no duty of any of its posts"
+                yield what, f"add {domain} to the duties of one of them in people.toml, or let another unit lead"
+
+    for index, category in enumerate(catalogue.categories):
+        for what, remedy in missing(category.lead_unit, (category.key,)):
+            yield in_catalogue(f"categories[{index}].lead_unit", what, remedy)
+    for index, row in enumerate(catalogue.leads):
+        for what, remedy in missing(row.unit, _matching(catalogue, (row.category,))):
+            yield in_catalogue(f"leads[{index}].unit", what, remedy)
+    for cell in places.cells:
+        for what, remedy in missing(cell.lead_unit, _matching(catalogue, cell.categories)):
+            yield in_places(f"cells[{cell.code}].lead_unit", what, remedy)
+
+
+def _matching(catalogue: Catalogue, patterns: Iterable[str]) -> Iterator[str]:
+    return (key for key in catalogue.category_by_key if any(covers(pattern, key) for pattern in patterns))
+
+
+def cells_without_duty(
+    people: People,
+    places: Places,
+    catalogue: Catalogue,
+    *,
+    file: Path | str = "people.toml",
+    tables: Mapping[str, Path] | None = None,
+) -> Iterator[Problem]:
+    """Remark what nobody looks after: neither a post of the cell or of its line, nor the chiefs above them.
+
+    The offices at the top do not count: what is theirs alone is nobody's at the place.
+    """
+    if not all(post.duties for post in people.posts):
+        return  # a mistake of its own
+
+    @cache
+    def duties(post_id: str) -> frozenset[DutyDomain]:
+        chiefs = (post for post in people.parents(post_id) if post.level > 0)
+        return frozenset(duty for post in (people.post_by_id[post_id], *chiefs) for duty in post.duties)
+
+    wanted = {category.domain for category in catalogue.categories}
+    bare: dict[DutyDomain, list[str]] = {}
+    for cell in places.cells:
+        if cell.type is CellType.BASE:
+            posts = (*people.posts_by_scope.get(cell.code, ()), *people.posts_by_scope.get(cell.line or "", ()))
+            for domain in wanted.difference(*(duties(post.id) for post in posts)):
+                bare.setdefault(domain, []).append(cell.code)
+    for domain, codes in sorted(bare.items()):
+        what = f"{len(codes):,} cells have no post that looks after {domain}, such as {', '.join(codes[:3])}"
+        remedy = f"add {domain} to the duties of a post there, or of a chief above"
+        yield named(file, tables or {}, "posts", what, remedy)
 
 
 def _patterns(

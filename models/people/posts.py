@@ -109,6 +109,16 @@ class Status(enum.StrEnum):
     SUSPENDED = "suspended"
 
 
+class DutyDomain(enum.StrEnum):
+    """What a post looks after, and what an event of the catalogue falls under: the chiefs' four, and safety."""
+
+    SANITATION = "sanitation"
+    ORDER = "order"
+    FACILITIES = "facilities"
+    LANDSCAPE = "landscape"
+    SAFETY = "safety"
+
+
 class May(enum.StrEnum):
     """What a role may do about a category; a later one includes the ones before."""
 
@@ -190,6 +200,8 @@ class Post(Record, frozen=True, kw_only=True):
     Attributes:
         level: street 1, road 2, lane 3, building, shop and grid 4; offices and seats 0.
         scope: codes of the areas, cells, lines or nodes it answers for.
+        duties: what it looks after there. Every post must have some (`models.people.check`); only what an earlier
+            release has put into a log has none.
         unit: id of the organisation it belongs to.
         supervisor: the post above; None at level 0 only.
         edge: how the supervisor is bound; None: as `People.edge_of` says.
@@ -206,6 +218,7 @@ class Post(Record, frozen=True, kw_only=True):
     unit: Id
     name: Text
     name_en: Text
+    duties: tuple[DutyDomain, ...] = ()
     supervisor: Id | None = None
     edge: Edge | None = None
     deputies: tuple[Id, ...] = ()
@@ -213,6 +226,10 @@ class Post(Record, frozen=True, kw_only=True):
     appointed_from: AppointedFrom | None = None
     first_day: dt.date | None = None
     last_day: dt.date | None = None
+
+    def looks_after(self, domain: DutyDomain) -> bool:
+        """Whether a domain is among its duties; where none were written down, any may be. No filter of the matcher."""
+        return not self.duties or domain in self.duties
 
 
 class Authority(Record, frozen=True, kw_only=True):

@@ -15,10 +15,10 @@ from alerts.reports import MOST
 from alerts.web import assets
 from models.clock import now_ms
 from models.config import to_toml
-from models.messages import Alert, Response, Stage
+from models.messages import Alert, OrderStep, Response, Stage
 from tests.alerts.field import Field, Service
 from tests.alerts.test_service import dispatch
-from tests.alerts.town import Town, chain, city_names, incident, order
+from tests.alerts.town import Town, chain, city_names, holders, incident, order
 from tests.conftest import embedded_broker, wait_until
 
 pytestmark = pytest.mark.browser
@@ -228,21 +228,47 @@ def test_a_broker_that_is_gone_cannot_look_like_a_quiet_day(
     assert service.stop() == 0
 
 
-def test_both_pages_say_by_which_rule_a_unit_leads_and_who_may_settle_it(
+def test_both_pages_say_by_which_rule_a_unit_leads_who_may_settle_it_and_where_help_is_needed(
     field: Field, service: Service, seat: Page, browser: Browser
 ) -> None:
-    at = incident(now_ms=now_ms())
+    home = city_names().places.nodes[0]
+    at = incident(now_ms=now_ms(), assistance=home.code)
     first, *rest = chain(at, now_ms())
     one = msgspec.structs.replace(first.candidates[0], reasons=("MAY_SETTLE",))
     first = msgspec.structs.replace(first, candidates=(one, *first.candidates[1:]))
     field.order(order(at, steps=(first, *rest), basis="样例责任清单：应急处置"))
     expect(seat.locator("#head .basis")).to_contain_text("Legal basis sample list of duties: emergency response")
+    expect(seat.locator("#head .assistance")).to_have_text(f"People may need help: {home.name_en}")
     expect(seat.locator("#told")).to_contain_text("may settle it on the spot")
     phone = browser.new_context(viewport={"width": 390, "height": 844}, locale="zh-CN")
     page = open_page(phone, service.login(one.person))
     expect(page.locator(".facts")).to_contain_text("职责依据")
     expect(page.locator(".facts")).to_contain_text("样例责任清单：应急处置")
     expect(page.locator(".facts")).to_contain_text("可当场处置")
+    expect(page.locator(".facts .assistance")).to_have_text(home.name)
+    phone.close()
+
+
+def test_pages_say_which_duty_a_case_falls_under_and_what_the_post_looks_after(
+    field: Field, service: Service, seat: Page, browser: Browser
+) -> None:
+    post = next(post for post in city_names().people.posts if post.id.startswith("exclusive-"))
+    at = incident(now_ms=now_ms(), category="green.damaged", family="green")
+    (one, *_) = holders(post.id)
+    first = OrderStep(step=0, offset_ms=0, mode="alert", candidates=(one,))
+    field.order(order(at, steps=(first, *chain(at, now_ms())[1:])))
+    expect(seat.locator("#head .basis")).to_have_text("Duty Green spaces")
+    expect(seat.locator("#head")).not_to_contain_text("null")
+    expect(seat.locator("#told .reasons").first).to_contain_text("not a duty of the post")
+    phone = browser.new_context(viewport={"width": 390, "height": 844}, locale="zh-CN")
+    page = open_page(phone, service.login(one.person))
+    expect(page.locator(".facts")).to_contain_text("职责领域园林绿化")
+    expect(page.locator(".facts")).not_to_contain_text("不在岗位职责内")  # for the seat to weigh
+    page.click("#posts summary")
+    expect(page.locator("#held")).to_have_text(f"{post.name} · 环境卫生、市容秩序、市政设施、安全")
+    page.screenshot(path=os.environ.get("GRIDWARDEN_SHOT", os.devnull), type="png")
+    page.get_by_role("link", name="上报事件").click()
+    expect(page.locator("#category optgroup[label='园林绿化'] option")).to_have_count(2)
     phone.close()
 
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from alerts.escalation import Why
 from alerts.rematch import Reason
-from models.words import REASONS, Words
+from models.people import DutyDomain
+from models.words import DUTIES, REASONS, Words
 from stream.layout import Reason as MatchReason
 from tests.alerts.town import city_names
 
@@ -22,3 +23,13 @@ def test_units_and_rules_have_names_in_both_languages_and_unknown_ones_stand_for
     unit = names.people.units[0]
     assert names.unit(unit.id) == Words(unit.name, unit.name_en)
     assert REASONS["MAY_SETTLE"].zh
+
+
+def test_duties_have_names_in_both_languages_and_what_is_unknown_has_none() -> None:
+    names = city_names()
+    assert DUTIES.keys() == set(DutyDomain)
+    assert names.domain("order.vendor") == Words("市容秩序", "Street order")
+    assert names.domain("no.such") == Words("", "")
+    assert names.duties("micro-01") == ()
+    post = next(post for post in names.people.posts if post.id.startswith("exclusive-"))
+    assert [words.en for words in names.duties(post.id)] == ["Sanitation", "Street order", "Facilities", "Safety"]

@@ -11,7 +11,7 @@ from models.catalogue.check import label_problems
 from models.detectors.manifest import ZOO, thresholds_of
 from models.errors import ConfigError
 from models.messages import Priority, Stage
-from models.people import Role
+from models.people import DutyDomain, Role
 
 P1, P2, P3, P4 = Priority
 
@@ -101,6 +101,7 @@ def test_work_time_is_told_from_continuous_time() -> None:
             "categories[0].codes.elsewhere",
             "no code list",
         ),
+        ('domain = "safety"', 'domain = "fire"', "categories[0].domain", "fire"),
         ('evidence = ["before"', 'evidence = ["dawn"', "categories[0].evidence[0]", "dawn"),
         ('settle_roles = ["grid_officer"', 'settle_roles = ["boss"', "categories[20].settle_roles[0]", "boss"),
         ('value = 1, unit = "urgent_hour"', 'value = 1, unit = "hour"', "clocks.handling.P1.unit", "hour"),
@@ -139,6 +140,11 @@ def test_every_item_has_what_a_list_must_say(shipped: Catalogue) -> None:
         assert category.basis, category.key
         assert bool(category.evidence) is (category.cap is not None), category.key
         assert shipped.handling_limit(category.key) is not None, category.key
+
+
+def test_every_duty_of_the_chiefs_has_events(shipped: Catalogue) -> None:
+    assert {category.domain for category in shipped.categories} == set(DutyDomain)
+    assert shipped.category_by_key["green.tree_down"].domain is DutyDomain.LANDSCAPE
 
 
 def test_the_two_orders_swap_street_order_and_sudden_events(shipped: Catalogue) -> None:

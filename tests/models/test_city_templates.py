@@ -12,9 +12,9 @@ import pytest
 from models.catalogue import Catalogue
 from models.city import City, files, generate, template
 from models.geo import ring_area_m2
-from models.people import Employment, May, Post, Role, UnitKind
+from models.people import DutyDomain, Employment, May, Post, Role, UnitKind
 from models.people.check import problems as check_people
-from models.people.fit import cross_problems
+from models.people.fit import cells_without_duty, cross_problems
 from models.places import AreaKind, CellType
 
 FIELD = {Role.GRID_OFFICER, Role.HANDLER, Role.COLLECTOR}
@@ -43,6 +43,28 @@ def test_everything_that_officers_read_is_chinese_and_english(name: str) -> None
         assert not name_zh.isascii(), name_zh
         assert name_en.isascii(), name_en
     assert len({post.name for post in city.people.posts}) == len(city.people.posts), "two posts have one name"
+
+
+@pytest.mark.parametrize("name", template.names())
+def test_every_post_has_duties_and_every_cell_somebody_for_each(name: str) -> None:
+    city = made(name)
+    assert all(post.duties for post in city.people.posts)
+    listed = msgspec.toml.decode(files(city)["catalogue.toml"], type=Catalogue)
+    assert list(cells_without_duty(city.people, city.places, listed)) == []
+
+
+def test_the_five_chiefs_look_after_the_four_of_their_source_and_safety() -> None:
+    """§4.1.2 (1) names greening, sanitation, facilities and order; the chain asks them about fire too."""
+    chiefs = [post for post in made("five_chiefs").people.posts if post.level > 0]
+    assert {post.duties for post in chiefs} == {tuple(DutyDomain)}
+
+
+@pytest.mark.parametrize("name", template.names())
+def test_volunteers_who_are_spared_the_urgent_ones_have_no_duty_of_safety(name: str) -> None:
+    people = made(name).people
+    spared = {person.id for person in people.persons if person.employment is Employment.VOLUNTEER}
+    posts = {shift.post for shift in people.shifts if shift.person in spared}
+    assert all(DutyDomain.SAFETY not in people.post_by_id[post].duties for post in posts)
 
 
 def test_rongchang_has_street_chiefs_who_hold_two_sub_districts_each() -> None:

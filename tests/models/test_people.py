@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import zoneinfo
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -15,9 +17,9 @@ from models.catalogue import Lead
 from models.city import generate
 from models.errors import ConfigError, Problem
 from models.messages import Priority
-from models.people import May, People, Person, Profile, QuietHours, Role
+from models.people import DutyDomain, May, People, Person, Post, Profile, QuietHours, Role
 from models.people.duty import DAY_MS, DutyPlan, Rota, WeeklyShift
-from models.people.fit import cross_problems
+from models.people.fit import cells_without_duty, cross_problems
 from models.places import CellType
 
 TOWN = """
@@ -66,6 +68,7 @@ scope = ["500199001"]
 unit = "center"
 name = "办公室"
 name_en = "Office"
+duties = ["sanitation", "order", "facilities", "landscape", "safety"]
 
 [[posts]]
 id = "lane"
@@ -75,6 +78,7 @@ scope = ["LN"]
 unit = "center"
 name = "巷长"
 name_en = "Lane chief"
+duties = ["sanitation", "order"]
 supervisor = "office"
 deputies = ["grid", "ben"]
 
@@ -86,6 +90,7 @@ scope = ["A", "B"]
 unit = "center"
 name = "网格员"
 name_en = "Grid officer"
+duties = ["order", "safety"]
 supervisor = "lane"
 deputies = ["boss"]
 """
@@ -314,6 +319,10 @@ MISTAKES = {
     "an unknown zone": ("Europe/Berlin", "Europe/Bärlin", "time_zone", "unknown time zone"),
     "a contract backwards": ("last_day = 2026", "last_day = 2025", "units[1].contract.last_day", "before it starts"),
     "two rows for one right": ('"fire.*"', '"*"', "authority[1]", "two rows"),
+    "no duties": ('["order", "safety"]', "[]", "posts[2].duties", "post grid has no duties"),
+    "duties left out": ('duties = ["order", "safety"]\n', "", "posts[2].duties", "post grid has no duties"),
+    "a duty twice": ('["order", "safety"]', '["order", "order"]', "posts[2].duties", "has a duty twice"),
+    "an unknown duty": ('["order", "safety"]', '["gardening"]', "posts[2].duties[0]", "gardening"),
     "a term backwards": (
         'id = "ben",',
         'id = "ben", first_day = 2026-02-02, last_day = 2026-02-01,',
@@ -384,6 +393,25 @@ def test_all_mistakes_are_named_in_one_run(tmp_path: Path) -> None:
     assert len(problems(tmp_path, text)) == 4
 
 
+def test_a_post_without_duties_is_told_exactly_what_to_add(tmp_path: Path) -> None:
+    line = 'duties = ["order", "safety"]'
+    (problem,) = problems(tmp_path, TOWN.replace(line + "\n", ""))
+    assert line in problem.remedy
+    assert "one at least of sanitation, order, facilities, landscape, safety" in problem.remedy
+
+
+def test_what_an_earlier_release_has_put_into_a_log_has_no_duties_and_keeps_its_hash(town: People) -> None:
+    before = msgspec.json.decode(town.to_bytes())
+    for post in before["posts"]:
+        del post["duties"]
+    raw = msgspec.json.encode(before)
+    read = People.from_bytes(raw)
+    assert read.version == hashlib.sha256(raw).hexdigest() != town.version
+    assert {post.duties for post in read.posts} == {()}
+    assert all(post.looks_after(duty) for post in read.posts for duty in DutyDomain), "nobody is said not to"
+    assert [duty for duty in DutyDomain if town.post_by_id["grid"].looks_after(duty)] == ["order", "safety"]
+
+
 def test_a_missing_level_is_no_mistake(tmp_path: Path) -> None:
     load(tmp_path, TOWN.replace('supervisor = "lane"', 'supervisor = "office"'))  # level 4 straight below 0
 
@@ -429,6 +457,47 @@ def test_what_fits_in_no_one_file_is_named() -> None:
         f"cell {places.cells[0].code} has no grid officer",
     ):
         assert what in found
+
+
+def with_duties(town: People, posts: Callable[[Post], bool], *duties: DutyDomain) -> People:
+    changed = (msgspec.structs.replace(post, duties=duties) if posts(post) else post for post in town.posts)
+    return msgspec.structs.replace(town, posts=tuple(changed))
+
+
+def test_a_unit_leads_for_nothing_that_none_of_its_posts_looks_after() -> None:
+    city, listed = generate(60, template="hangzhou"), catalogue.load()
+    special = next(cell for cell in city.places.cells if cell.type is CellType.EXCLUSIVE)
+    row = Lead(category="order.*", area=special.parent, unit="grid_center", basis="b", source="proposal")
+    listed = msgspec.structs.replace(listed, leads=(row,))
+    assert cross_problems(city.people, city.places, listed) == []
+    town = with_duties(city.people, lambda post: post.unit == "culture_tourism", DutyDomain.FACILITIES)
+    found = cross_problems(town, city.places, listed, places_file="p")
+    assert found[0].file == "p"
+    assert str(found[0]) == (
+        f"p: cells[{special.code}].lead_unit: culture_tourism leads for fire.flame.confirmed (safety), which is no "
+        "duty of any of its posts; add safety to the duties of one of them in people.toml, or let another unit lead"
+    )
+    assert {problem.path for problem in found} == {f"cells[{special.code}].lead_unit"}
+    town = with_duties(city.people, lambda post: post.unit == "grid_center", DutyDomain.SAFETY)
+    paths = {problem.path.partition("[")[0] for problem in cross_problems(town, city.places, listed)}
+    assert paths == {"categories", "leads"}, "its devices are facilities, and so the matrix is wrong in both tables"
+
+
+def test_a_cell_that_nobody_keeps_green_is_remarked() -> None:
+    city, listed = generate(60), catalogue.load()
+    town, places = city.people, city.places
+    cells = [cell for cell in places.cells if cell.type is CellType.BASE]
+    assert list(cells_without_duty(town, places, listed)) == []
+    field = with_duties(town, lambda post: post.level > 0, DutyDomain.SAFETY)
+    remarks = [str(remark) for remark in cells_without_duty(field, places, listed)]
+    assert len(remarks) == 4
+    assert f"{len(cells)} cells have no post that looks after landscape, such as {cells[0].code}" in remarks[1]
+    # A chief above is enough, and who is beside the chain is not.
+    chief = with_duties(field, lambda post: post.role is Role.STREET_CHIEF, *DutyDomain)
+    assert list(cells_without_duty(chief, places, listed)) == []
+    relief = with_duties(field, lambda post: post.id.startswith("relief-"), *DutyDomain)
+    assert len(list(cells_without_duty(relief, places, listed))) == 4
+    assert list(cells_without_duty(with_duties(town, lambda post: True), places, listed)) == [], "a mistake already"
 
 
 def test_two_leads_for_one_category_in_an_exclusive_cell_are_refused() -> None:

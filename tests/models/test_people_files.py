@@ -16,7 +16,7 @@ from models.check import check
 from models.city import generate, write
 from models.cli import main
 from models.errors import ConfigError, Problem
-from models.people import Contract, Edge, People, Person, Post, QuietHours, Role, Unit, UnitKind
+from models.people import Contract, DutyDomain, Edge, People, Person, Post, QuietHours, Role, Unit, UnitKind
 from models.people.duty import DatedShift, ShiftKind, Swap, WeeklyShift
 from models.people.files import to_csv, to_toml
 from models.people.posts import AppointedFrom
@@ -38,10 +38,13 @@ TOWN = People(
         Person(id="b", display_name="乙", name_en="B", last_day=dt.date(2030, 1, 1)),
     ),
     posts=(
-        Post(id="office", role=Role.STREET_OFFICE, level=0, scope=("area",), unit="center", name="办", name_en="O"),
+        Post(id="office", role=Role.STREET_OFFICE, level=0, scope=("area",), unit="center", name="办", name_en="O",
+             duties=tuple(DutyDomain)),
         Post(id="grid", role=Role.GRID_OFFICER, level=4, scope=("A", "B"), unit="firm", name="格", name_en="Grid",
+             duties=(DutyDomain.SAFETY, DutyDomain.ORDER),
              supervisor="office", edge=Edge.COLLABORATES, deputies=("b", "office"), seat="cadre", last_day=DAY),
         Post(id="lane", role=Role.LANE_CHIEF, level=3, scope=("LN",), unit="center", name="巷", name_en="Lane",
+             duties=(DutyDomain.LANDSCAPE,),
              supervisor="office", appointed_from=AppointedFrom.COMMUNITY_WORKERS),
     ),
     weekly_shifts=(
@@ -187,6 +190,40 @@ def test_a_wrong_cell_that_stands_twice_among_different_ones_is_named_twice(tmp_
 def test_bytes_that_are_no_text_and_an_empty_file_are_named(tmp_path: Path) -> None:
     assert "is no CSV" in problems(tmp_path / "1", persons=b"\xff\xfe\x00")[0].what
     assert "column is missing" in problems(tmp_path / "2", persons=b"")[0].what
+
+
+def test_a_roster_without_the_column_of_duties_is_told_so_by_line_and_not_endlessly(tmp_path: Path) -> None:
+    office, *rest = TOWN.posts
+    many = [msgspec.structs.replace(office, id=f"office-{n}", duties=()) for n in range(25)]
+    shifts = [msgspec.structs.replace(TOWN.weekly_shifts[0], post=post.id) for post in many]
+    town = msgspec.structs.replace(TOWN, posts=(office, *rest, *many), weekly_shifts=(*TOWN.weekly_shifts, *shifts))
+    files = to_csv(town)
+    assert files["people/posts.csv"].startswith(b"id,role,level,scope,unit,name,name_en,duties,")
+    assert b",O,sanitation;order;facilities;landscape;safety,," in files["people/posts.csv"]
+    with pytest.raises(ConfigError) as caught:
+        people.load(written(tmp_path, files))
+    *named, last = caught.value.problems
+    assert {problem.file for problem in caught.value.problems} == {tmp_path / "people/posts.csv"}
+    assert (len(named), named[0].path, named[0].what) == (20, "line 5, duties", "post office-0 has no duties")
+    assert (last.path, last.what) == ("$", "5 more posts have no duties")
+    assert "in CSV a column duties with order;safety" in last.remedy
+
+
+def test_an_unknown_duty_in_a_cell_says_what_may_stand_there(tmp_path: Path) -> None:
+    posts = to_csv(TOWN)["people/posts.csv"]
+    (found,) = problems(tmp_path, posts=posts.replace(b",landscape,", b",gardening,"))
+    assert (found.path, found.remedy) == (
+        "line 4, duties",
+        "use some of: sanitation, order, facilities, landscape, safety",
+    )
+
+
+def test_what_is_wrong_with_a_whole_table_is_named_too(tmp_path: Path) -> None:
+    many = msgspec.structs.replace(TOWN.persons[0], qualifications=tuple(f"q{n}" for n in range(65)))
+    (found,) = problems(
+        tmp_path, persons=to_csv(msgspec.structs.replace(TOWN, persons=(many, TOWN.persons[1])))["people/persons.csv"]
+    )
+    assert (found.file, found.path) == (tmp_path / "people/persons.csv", "$")
 
 
 def test_a_table_in_both_places_is_refused(tmp_path: Path) -> None:

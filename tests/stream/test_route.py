@@ -14,7 +14,7 @@ from models.city import generate, write
 from models.cli import main
 from models.datum import Datum, from_wgs84
 from models.geo import to_degrees
-from models.people import QuietHours
+from models.people import DutyDomain, QuietHours
 from models.people.duty import WeeklyShift
 from stream.route import Asked, route
 from stream.route_text import lines
@@ -55,6 +55,7 @@ def test_people_read_names_steps_and_reasons(city: Path, capsys: pytest.CaptureF
         "step 0 网格员与楼长、店长 Grid officer, building and shop chiefs  +0 s  alert, all at once",
         "seat 指挥席 Command seat  +0 s",
         "step 2 路长 Road chief  +1 min",
+        "\nduty: safety 安全 Safety\n",
         "on duty until Mon 11-23 ",
         "  INSIDE_CELL\n",
         "\nINSIDE_CELL: 本网格 inside their cell\n",
@@ -82,6 +83,25 @@ def test_who_is_called_from_bed_is_said_to_be_off_duty() -> None:
     found = route(Asked(123.5, 29.5, "fire.manual", b.T0), world)  # at sea, before dawn
     told = list(lines(found, "fire.manual", b.T0, world))
     assert "    office 名 Name: 名 Name (p-office), off duty  LAST_RESORT OFF_DUTY" in told
+
+
+def test_whose_duties_it_is_not_is_said_and_changes_nothing() -> None:
+    people = b.people()
+    plain = b.world(people=people)
+    posts = tuple(replace(post, duties=(DutyDomain.ORDER,)) for post in people.posts if post.id != "lane")
+    lane = replace(people.post_by_id["lane"], duties=(DutyDomain.SAFETY, DutyDomain.FACILITIES))
+    world = b.world(people=replace(people, posts=(*posts, lane)))
+    lon_deg, lat_deg = map(to_degrees, b.at(20, 20))
+    asked = Asked(lon_deg, lat_deg, "gas.leak", b.T0)
+    found = route(asked, world)
+    assert found == route(asked, plain), "duties are shown, they filter nobody and move nobody"
+    told = list(lines(found, "gas.leak", b.T0, world))
+    assert "duty: facilities 市政设施 Facilities" in told
+    (officer,) = (row for row in told if "(p-grid-1)" in row)
+    assert ", facilities is no duty of the post  INSIDE_CELL" in officer
+    (chief,) = (row for row in told if "(p-lane)" in row)
+    assert "no duty" not in chief
+    assert not any("no duty" in row for row in lines(found, "gas.leak", b.T0, plain)), "none were written down"
 
 
 def test_who_rests_is_not_called_before_his_quiet_hours_are_over_but_the_seat_is() -> None:

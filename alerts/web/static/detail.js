@@ -1,7 +1,7 @@
 /** Everything about one case: what was seen, who was told and why, what is due, how long each stage took. */
 
 import { arrange, clockTime, h, span } from "./dom.js";
-import { lang, pick, t, tell } from "./i18n.js";
+import { comma, list, pick, t, tell } from "./i18n.js";
 import { picture } from "./parts.js";
 
 const $ = (id) => document.getElementById(id);
@@ -68,10 +68,14 @@ export class CaseDetail {
         h("span", { class: "dim" }, clockTime(one.opened_at_ms))),
       h("h2", {}, pick(one.category_name)),
       h("p", { class: "place" }, pick(one.place)),
+      ...(one.assistance ? [h("p", { class: "assistance" }, `${t("assistance")}: ${pick(one.assistance)}`)] : []),
       h("p", { class: "dim" },
         [t("accuracy", { m: Math.round(one.radius_m) }), t("seenTimes", { n: one.count }),
           t("confidence", { p: Math.round(100 * one.confidence) }), one.sources.join(", ")].join(" · ")),
-      one.basis.zh && h("p", { class: "dim basis" }, `${t("leads")} ${pick(one.lead_unit)} · ${pick(one.lead_post)} · ${t("basis")} ${pick(one.basis)}`),
+      h("p", { class: "dim basis" }, [
+        one.domain.zh && `${t("duty")} ${pick(one.domain)}`,
+        one.basis.zh && `${t("leads")} ${pick(one.lead_unit)} · ${pick(one.lead_post)} · ${t("basis")} ${pick(one.basis)}`,
+      ].filter(Boolean).join(" · ")),
       h("p", { class: "dim id" }, one.incident_id),
     );
   }
@@ -116,7 +120,7 @@ export class CaseDetail {
     const seat = one.tellings.filter((telling) => telling.seat);
     if (seat.length) {
       const names = seat.map((telling) => `${pick(telling.person_name)} (${pick(telling.post_name)})`);
-      rows.push(h("li", { class: "telling" }, h("span", { class: "level" }, t("commandSeat")), h("span", { class: "seats" }, names.join(lang() === "zh" ? "、" : ", "))));
+      rows.push(h("li", { class: "telling" }, h("span", { class: "level" }, t("commandSeat")), h("span", { class: "seats" }, names.join(comma()))));
     }
     $("told").replaceChildren(...(rows.length ? rows : [h("li", { class: "dim" }, t("nobodyTold"))]));
   }
@@ -129,10 +133,12 @@ export class CaseDetail {
     const last = telling.answer ?? steps.at(-1).kind;
     return h("li", { class: `telling ${telling.answer ?? ""}` },
       h("span", { class: "level" }, t("step", { n: telling.step })),
-      h("div", { class: "person" }, h("strong", {}, pick(telling.person_name)), h("span", {}, pick(telling.post_name))),
+      h("div", { class: "person" }, h("strong", {}, pick(telling.person_name)),
+        h("span", { title: `${t("looksAfter")} ${list(telling.duties)}` }, pick(telling.post_name))),
       h("span", { class: `chip ${last}` }, tell("mark", last)),
       h("ul", { class: "reasons" },
-        ...telling.reasons.map((reason) => h("li", { title: reason.code }, pick(reason.text)))),
+        ...telling.reasons.map((reason) => h("li", { title: reason.code }, pick(reason.text))),
+        telling.beside_duty && h("li", {}, t("besideDuty"))),
       h("p", { class: "marks dim" },
         steps.map((mark) => `${tell("mark", mark.kind)} ${clockTime(mark.at_ms)}${mark.reason ? `: ${mark.reason}` : ""}`).join(" · "),
         this.demo && h("a", { href: `/demo/officer/${encodeURIComponent(telling.person)}`, target: "_blank", rel: "noopener" },
@@ -179,7 +185,7 @@ export class CaseDetail {
       const late = wait.overdue_ms ?? (wait.until_ms < nowMs ? wait.until_ms : null);
       const left = late == null ? t("inTime", { t: span(wait.until_ms - nowMs) }) : t("overdue", { t: span(nowMs - late) });
       return h("li", { class: late == null ? "" : "overdue" },
-        h("span", {}, tell("clock", wait.clock)), h("span", { class: "dim" }, wait.on.map(pick).join(lang() === "zh" ? "、" : ", ")),
+        h("span", {}, tell("clock", wait.clock)), h("span", { class: "dim" }, list(wait.on)),
         h("b", {}, left));
     });
     $("waits").replaceChildren(...(rows.length ? rows : [h("li", { class: "dim" }, t("nothingDue"))]));

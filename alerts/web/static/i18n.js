@@ -80,7 +80,12 @@ const WORDS = {
   closedCase: ["事件已结束", "The incident is over"],
   standDown: ["无需再处理", "Nothing left to do"],
   basis: ["职责依据", "Legal basis"],
+  assistance: ["需帮扶场所", "People may need help"],
   leads: ["牵头单位", "Lead"],
+  duty: ["职责领域", "Duty"],
+  looksAfter: ["岗位职责", "looks after"],
+  besideDuty: ["不在岗位职责内", "not a duty of the post"],
+  myDuties: ["我的岗位与职责", "My posts and duties"],
   // reports
   report: ["上报事件", "Report"],
   reportTitle: ["上报事件", "Report something"],
@@ -107,10 +112,6 @@ const TABLES = {
     dispatched: ["已派单", "Dispatched"], accepted: ["已接单", "Accepted"], handling: ["处理中", "On site"],
     handled: ["已处理", "Handled"], closed: ["已结案", "Closed"], cleared: ["误报解除", "Cleared"],
     cancelled: ["已作废", "Cancelled"], merged: ["已并案", "Merged"],
-  },
-  domain: {
-    sanitation: ["环境卫生", "Sanitation"], order: ["市容秩序", "Street order"], facilities: ["市政设施", "Facilities"],
-    landscape: ["园林绿化", "Green spaces"], safety: ["安全", "Safety"],
   },
   stage: { pre_alarm: ["疑似", "Possible"], alarm: ["警报", "Alarm"], restored: ["已恢复", "Restored"] },
   mark: {
@@ -154,6 +155,8 @@ const listeners = [];
 
 export const lang = () => current;
 export const pick = (text) => (text == null ? "" : text[current] ?? text.en ?? "");
+export const comma = () => (current === "zh" ? "、" : ", ");
+export const list = (texts) => texts.map(pick).join(comma());
 
 function choose(pair, values) {
   const sentence = pair[current === "zh" ? 0 : 1];

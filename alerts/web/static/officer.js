@@ -1,7 +1,7 @@
 /** The officer's page, made for a phone: my alerts, yes or no, where it is and what it looks like. */
 
 import { arrange, clockTime, h } from "./dom.js";
-import { apply, lang, onLanguage, pick, switchLanguage, t, tell } from "./i18n.js";
+import { apply, lang, list, onLanguage, pick, switchLanguage, t, tell } from "./i18n.js";
 import { CityMap } from "./map.js";
 import { Feed, getJson, postJson } from "./net.js";
 import { askReason, LinkState, picture } from "./parts.js";
@@ -12,6 +12,7 @@ const alerts = new Map();
 const cards = new Map();
 const link = new LinkState();
 let name;
+let posts = [];
 let places;
 let openId = null;
 let shown; // the one map, which moves into the open card
@@ -132,7 +133,9 @@ function facts(one) {
   const marks = one.telling.marks.map((mark) => `${tell("mark", mark.kind)} ${clockTime(mark.at_ms)}`);
   return h("dl", { class: "facts" },
     h("dt", {}, t("where")), h("dd", {}, [...new Set(Object.values(one.area_names).map(pick))].join(" · "), ` (${t("accuracy", { m: Math.round(one.radius_m) })})`),
-    h("dt", {}, t("whyMe")), h("dd", {}, pick(one.telling.post_name), h("ul", { class: "reasons" }, ...one.telling.reasons.map((reason) => h("li", { title: reason.code }, pick(reason.text))))),
+    h("dt", {}, t("whyMe")), h("dd", {}, [pick(one.telling.post_name), list(one.telling.duties)].filter(Boolean).join(` · ${t("looksAfter")} `), h("ul", { class: "reasons" }, ...one.telling.reasons.map((reason) => h("li", { title: reason.code }, pick(reason.text))))),
+    one.assistance && [h("dt", {}, t("assistance")), h("dd", { class: "assistance" }, pick(one.assistance))],
+    one.domain.zh && [h("dt", {}, t("duty")), h("dd", {}, pick(one.domain))],
     one.basis.zh && [h("dt", {}, t("basis")), h("dd", {}, `${pick(one.basis)} · ${t("leads")} ${pick(one.lead_unit)}`)],
     marks.length ? [h("dt", {}, t("history")), h("dd", {}, marks.join(" · "))] : []);
 }
@@ -144,7 +147,7 @@ function showMap() {
   if (shown?.id !== openId) {
     shown?.city.map?.remove();
     card.map.replaceChildren();
-    shown = { id: openId, city: new CityMap(card.map, places, { controls: false }) };
+    shown = { id: openId, city: new CityMap(card.map, `${API}/places`, places, { controls: false }) };
   }
   shown.city.resized();
   shown.city.showIncidents([{ ...one, is_acknowledged: true }], one.incident_id);
@@ -158,6 +161,8 @@ function show() {
   arrange($("alerts"), sorted.map(cardOf));
   $("empty").hidden = sorted.length > 0;
   $("name").textContent = pick(name);
+  $("posts").hidden = !posts.length;
+  $("held").replaceChildren(...posts.map((post) => h("li", {}, `${pick(post.name)} · ${list(post.duties)}`)));
   const waiting = sorted.filter((one) => one.is_open && !one.telling.answer).length;
   document.title = (waiting ? `(${waiting}) ` : "") + t("officerTitle");
   showMap();
@@ -170,11 +175,11 @@ onLanguage(() => { link.show(); show(); });
 
 async function start() {
   apply();
-  const [list, map] = await Promise.all([getJson(`${API}/alerts`), getJson(`${API}/places`)]);
-  [name, places] = [list.name, map];
-  for (const one of list.alerts) alerts.set(one.alert_id, one);
+  const [mine, map] = await Promise.all([getJson(`${API}/alerts`), getJson(`${API}/places`)]);
+  [name, posts, places] = [mine.name, mine.posts, map];
+  for (const one of mine.alerts) alerts.set(one.alert_id, one);
   show();
-  new Feed(`${API}/feed`, list.cursor, {
+  new Feed(`${API}/feed`, mine.cursor, {
     onState: (live) => link.set(live),
     onEvent: (news) => { for (const one of news.alerts) take(one); show(); },
   });

@@ -84,11 +84,11 @@ function card(one) {
 
 function showCategories() {
   const chosen = $("category").value;
-  const domains = Map.groupBy(news.categories, (one) => one.domain);
+  const domains = Map.groupBy(news.categories, (one) => pick(one.domain));
   $("category").replaceChildren(
     h("option", { value: "" }, t("chooseWhat")),
     ...[...domains].map(([domain, ones]) =>
-      h("optgroup", { label: tell("domain", domain) }, ...ones.map((one) => h("option", { value: one.key }, pick(one.name))))));
+      h("optgroup", { label: domain }, ...ones.map((one) => h("option", { value: one.key }, pick(one.name))))));
   $("category").value = chosen;
 }
 
@@ -120,7 +120,7 @@ async function start() {
   onLanguage(() => { link.show(); problem(""); $("sent").textContent = ""; showCategories(); show(); });
   const [, places] = await Promise.all([look(), getJson(`${API}/places`)]);
   showCategories();
-  city = new CityMap($("spot"), places, { onSpot: (lon, lat) => put(lon, lat, MAP_RADIUS_M) });
+  city = new CityMap($("spot"), `${API}/places`, places, { onSpot: (lon, lat) => put(lon, lat, MAP_RADIUS_M) });
   setInterval(look, LOOK_MS);
 }
 
