@@ -338,6 +338,7 @@ class Incident(Message, frozen=True, kw_only=True):
         reporters: ids of persons or posts that reported it: they are not asked to handle it.
         response: how far the answer to an urgent alarm has come; None for all else.
         general_by_ms: here an alarm that is held back becomes general, unless somebody says more.
+        assistance: code of the flagged place for which it is one step more urgent than its category.
     """
 
     incident_id: Id
@@ -360,6 +361,7 @@ class Incident(Message, frozen=True, kw_only=True):
     reporters: tuple[Id, ...] = ()
     response: Response | None = None
     general_by_ms: Ms | None = None
+    assistance: str | None = None
 
 
 class Candidate(Message, frozen=True, kw_only=True):

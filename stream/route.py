@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import difflib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,9 +17,10 @@ from models.cases import Case
 from models.errors import ConfigError, Problem
 from models.geo import point_e7
 from models.messages import Stage
+from stream.assistance import REASON, urgency
 from stream.quiet import with_quiet_hours
 from stream.rank import Match, Question, match
-from stream.route_text import legend, lines
+from stream.route_text import FLAGGED, legend, lines
 from stream.settle import with_settlers
 from stream.world import World
 
@@ -54,14 +55,19 @@ def route(asked: Asked, world: World) -> Match:
         near = difflib.get_close_matches(asked.category, world.catalogue.category_by_key, n=3, cutoff=0.4)
         remedy = f"did you mean {', '.join(near)}?" if near else "see the keys in catalogue.toml"
         raise ConfigError([Problem("gridwarden route", "CATEGORY", f"no category {asked.category!r}", remedy)])
+    point = point_e7(asked.lon_deg, asked.lat_deg)
+    flagged = world.assistance.at(point)
     question = Question(
-        point=point_e7(asked.lon_deg, asked.lat_deg),
+        point=point,
         radius_m=asked.radius_m,
         category=category,
-        priority=category.priority_at(Stage.ALARM),
+        priority=urgency(category.priority_at(Stage.ALARM), flagged),
         at_ms=asked.at_ms,
     )
-    return with_quiet_hours(with_settlers(match(question, world), category, world.people), question, world.people)
+    found = with_quiet_hours(with_settlers(match(question, world), category, world.people), question, world.people)
+    if flagged is None:
+        return found
+    return replace(found, areas=found.areas | {FLAGGED: flagged}, reasons=(REASON, *found.reasons))
 
 
 def moment(text: str | None, world: World, *, now_ms: int) -> int:

@@ -13,6 +13,7 @@ from models.catalogue import Catalogue, Category
 from models.messages import OrderStep, Versions
 from models.people import People
 from models.places import Places
+from stream.assistance import Assistance
 from stream.days import Days
 from stream.locate import Locator
 from stream.matcher import Matcher
@@ -41,6 +42,11 @@ class World:
     def _days(self) -> Days:
         return Days(self.people.columns, self.catalogue)
 
+    @cached_property
+    def assistance(self) -> Assistance:
+        """The index over the places that are flagged as needing assistance."""
+        return Assistance(self.places)
+
     @property
     def locator(self) -> Locator:
         """The index over the places."""
@@ -50,7 +56,7 @@ class World:
         """Build every index, and the duty that questions at this time need, before anybody waits for an answer."""
         # Duty first: what making it takes for a moment does not stand beside the index then.
         self._days.cover_moment(at_ms)
-        _ = self.matcher
+        _ = self.matcher, self.assistance
 
     @cached_property
     def steps_made(self) -> dict[tuple[object, ...], OrderStep]:

@@ -302,7 +302,9 @@ def _features(places: Places) -> Iterator[dict[str, Any]]:
             properties = {
                 field: value
                 for field in item.__struct_fields__
-                if field not in GEOMETRIC and (value := getattr(item, field)) not in (None, (), Polygons())
+                if field not in GEOMETRIC
+                and (value := getattr(item, field)) not in (None, (), Polygons())
+                and value is not False
             }
             if "frontage" in properties:
                 properties["frontage"] = geometry_of(properties["frontage"])

@@ -10,6 +10,8 @@ from msgspec.structs import replace
 from models.catalogue import Catalogue, Category
 from models.geo import PointE7, distance_m, point_e7, to_degrees
 from models.messages import Incident, Position, Response, Stage, Timeline
+from stream.assistance import REASON as ASSISTANCE
+from stream.assistance import urgency
 from stream.desk.row import Case, Member
 from stream.records import SignalKind, SignalRecord
 from stream.world import World
@@ -19,13 +21,14 @@ _ANSWERED: Final = frozenset({Response.ACKNOWLEDGED, Response.INVESTIGATING, Res
 URGENCY: Final = (Stage.RESTORED, Stage.PRE_ALARM, Stage.ALARM)
 
 
-def first_incident(signal: SignalRecord, category: Category, clock_ms: int) -> Incident:
+def first_incident(signal: SignalRecord, category: Category, clock_ms: int, world: World) -> Incident:
     """Return the incident that a signal opens: it has the signal's id."""
+    flagged = world.assistance.at((signal.lon_e7, signal.lat_e7))
     return Incident(
         incident_id=signal.signal_id,
         category=category.key,
         family=signal.family,
-        priority=category.priority_at(signal.stage),
+        priority=urgency(category.priority_at(signal.stage), flagged),
         stage=signal.stage,
         position=Position(
             lon_deg=to_degrees(signal.lon_e7), lat_deg=to_degrees(signal.lat_e7), radius_m=signal.radius_m
@@ -43,6 +46,7 @@ def first_incident(signal: SignalRecord, category: Category, clock_ms: int) -> I
         reporters=signal.reporters,
         response=signal.response,
         general_by_ms=signal.general_by_ms,
+        assistance=flagged,
     )
 
 
@@ -66,8 +70,29 @@ def member(signal: SignalRecord, before: Member | None = None) -> Member:
 
 def place_of(case: Case) -> PointE7:
     """Return where an incident is: its place never changes."""
-    position = case.order.incident.position
-    return point_e7(position.lon_deg, position.lat_deg)
+    return _place(case.order.incident)
+
+
+def _place(incident: Incident) -> PointE7:
+    return point_e7(incident.position.lon_deg, incident.position.lat_deg)
+
+
+def flag_of(incident: Incident, world: World) -> str | None:
+    """Return the flagged place that makes an incident more urgent; one that has done so stays."""
+    return incident.assistance or world.assistance.at(_place(incident))
+
+
+def newly_flagged(before: Incident | None, after: Incident) -> tuple[str, ...]:
+    """Give the reason of an order that a flagged place has made more urgent: once, however often it is matched."""
+    return (ASSISTANCE,) if after.assistance and not (before and before.assistance) else ()
+
+
+def urged(case: Case, incident: Incident, world: World) -> Incident:
+    """Return an incident, one step up if its place was flagged since and no person has said how urgent it is."""
+    if incident.assistance or case.corrected:
+        return incident
+    flagged = flag_of(incident, world)
+    return replace(incident, priority=urgency(incident.priority, flagged), assistance=flagged)
 
 
 def near(cases: Iterable[Case], signal: SignalRecord, catalogue: Catalogue) -> Case | None:
@@ -132,7 +157,7 @@ def turned(case: Case, signal: SignalRecord, world: World, clock_ms: int) -> Inc
     """Return the incident of a `joined` case: its stage and priority rise, and the stage falls only to `RESTORED`."""
     incident = case.order.incident
     stage, category = incident.stage, incident.category
-    timeline, priority = incident.timeline, incident.priority
+    timeline, priority, flagged = incident.timeline, incident.priority, incident.assistance
     if signal.kind is SignalKind.CLEARED:
         is_over = not any(member.is_active for member in case.members.values())
         stage = Stage.RESTORED if is_over and stage is Stage.PRE_ALARM else stage
@@ -140,7 +165,8 @@ def turned(case: Case, signal: SignalRecord, world: World, clock_ms: int) -> Inc
         now = world.category(case.corrected[0] if case.corrected else signal.category, signal.family)
         stage, category, timeline = signal.stage, now.key, _timeline(signal)
         # What a person has said it is, is not made more urgent by more of the same evidence.
-        priority = case.corrected[1] if case.corrected else min(priority, now.priority_at(stage))
+        flagged = flagged if case.corrected else flag_of(incident, world)
+        priority = case.corrected[1] if case.corrected else min(priority, urgency(now.priority_at(stage), flagged))
     pictures = tuple(dict.fromkeys((*incident.evidence_ids, *signal.evidence_ids)))[:MAX_PICTURES]
     is_alias = signal.signal_id not in (incident.incident_id, *incident.aliases)
     response, general_by_ms = answer_of(case.members.values(), incident.response)
@@ -155,6 +181,7 @@ def turned(case: Case, signal: SignalRecord, world: World, clock_ms: int) -> Inc
         timeline=timeline,
         response=response,
         general_by_ms=general_by_ms,
+        assistance=flagged,
     )
 
 
@@ -171,7 +198,7 @@ def changes(before: Incident, after: Incident, signal: SignalRecord) -> tuple[st
         "REPORTED": after.reporters != before.reporters,
     }
     answered = (after.response.name,) if after.response in _ANSWERED and after.response is not before.response else ()
-    return (*(name for name, is_so in worth.items() if is_so), *answered)
+    return (*(name for name, is_so in worth.items() if is_so), *answered, *newly_flagged(before, after))
 
 
 def needs_new_chain(before: Incident, after: Incident) -> bool:

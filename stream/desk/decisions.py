@@ -8,7 +8,17 @@ from msgspec.structs import replace
 
 from models.catalogue import Category
 from models.messages import Candidate, Decision, DispatchOrder, Incident, OrderStep, Response
-from stream.desk.cases import MAX_PICTURES, URGENCY, answer_of, counted, first_incident, reporters_of
+from stream.assistance import urgency
+from stream.desk.cases import (
+    MAX_PICTURES,
+    URGENCY,
+    answer_of,
+    counted,
+    first_incident,
+    flag_of,
+    newly_flagged,
+    reporters_of,
+)
 from stream.desk.orders import Moment, matched_order, next_order
 from stream.desk.row import Case, Member
 
@@ -44,12 +54,13 @@ def merged(case: Case, other: Case, now: Moment) -> Case:
         general_by_ms=general_by_ms,
         category=worse.category,
         priority=min(one.priority, two.priority),
+        assistance=one.assistance or two.assistance,
         aliases=tuple(dict.fromkeys((*one.aliases, two.incident_id, *two.aliases))),
         evidence_ids=tuple(dict.fromkeys((*one.evidence_ids, *two.evidence_ids)))[:MAX_PICTURES],
         late=one.late and two.late,
     )
     revision = max(case.order.revision, other.order.revision) + 1
-    return _ordered(case, incident, revision, ("MERGED",), now)
+    return _ordered(case, incident, revision, ("MERGED", *newly_flagged(one, incident)), now)
 
 
 def split(case: Case, decision: Decision, now: Moment) -> tuple[Case, Case]:
@@ -70,9 +81,10 @@ def split(case: Case, decision: Decision, now: Moment) -> tuple[Case, Case]:
     rest = _of_members(case, left)
     aliases = tuple(alias for alias in incident.aliases if alias not in named)
     stays = replace(counted(rest, now.clock_ms), aliases=aliases)
+    made, apart = _anew(case, off, now)
     return (
         _ordered(rest, stays, revision, ("SPLIT",), now),
-        _ordered(*_anew(case, off, now), revision, ("SPLIT", "OPENED"), now),
+        _ordered(made, apart, revision, ("SPLIT", "OPENED", *newly_flagged(None, apart)), now),
     )
 
 
@@ -93,10 +105,11 @@ def _anew(case: Case, members: dict[str, Member], now: Moment) -> tuple[Case, In
     first = next(iter(members.values()))
     worst = max(members.values(), key=lambda member: URGENCY.index(member.stage))
     category = now.world.category(worst.raised.category, worst.raised.family)
+    incident = first_incident(first.raised, category, now.clock_ms, now.world)
     incident = replace(
-        first_incident(first.raised, category, now.clock_ms),
+        incident,
         stage=worst.stage,
-        priority=category.priority_at(worst.stage),
+        priority=urgency(category.priority_at(worst.stage), incident.assistance),
         aliases=tuple(list(members)[1:]),
     )
     made = replace(_of_members(case, members), corrected=None)
@@ -125,12 +138,14 @@ def corrected(case: Case, decision: Decision, now: Moment) -> Case:
     category = now.world.catalogue.category_by_key.get(decision.category or case.order.incident.category)
     if category is None:
         raise RefusedError("UNKNOWN_CATEGORY")
-    incident = counted(case, now.clock_ms)
-    priority = decision.priority or category.priority_at(incident.stage)
-    was = f"WAS_{incident.category}_{incident.priority}"
-    incident = replace(incident, category=category.key, priority=priority)
+    before = counted(case, now.clock_ms)
+    # Of a person's own word the flag makes no other.
+    flagged = before.assistance if decision.priority else flag_of(before, now.world)
+    priority = decision.priority or urgency(category.priority_at(before.stage), flagged)
+    incident = replace(before, category=category.key, priority=priority, assistance=flagged)
     case = replace(case, corrected=(category.key, priority))
-    return _ordered(case, incident, case.order.revision + 1, ("CORRECTED", was), now, category)
+    reasons = ("CORRECTED", f"WAS_{before.category}_{before.priority}", *newly_flagged(before, incident))
+    return _ordered(case, incident, case.order.revision + 1, reasons, now, category)
 
 
 def assigned(case: Case, decision: Decision, now: Moment) -> Case:

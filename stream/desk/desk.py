@@ -22,8 +22,10 @@ from stream.desk.cases import (
     member,
     near,
     needs_new_chain,
+    newly_flagged,
     place_of,
     turned,
+    urged,
 )
 from stream.desk.decisions import RefusedError, assigned, corrected, merged, split
 from stream.desk.index import Deadlines, PlaceIndex
@@ -151,7 +153,7 @@ class Desk:
         clock_ms = max(self._meta.clock_ms, *(signal.at_ms for signal in signals))
         opening = [one for one in signals if one.kind is SignalKind.RAISED and one.signal_id not in self._case_of]
         categories = [world.category(signal.category, signal.family) for signal in opening]
-        incidents = [first_incident(*one, clock_ms) for one in zip(opening, categories, strict=True)]
+        incidents = [first_incident(*one, clock_ms, world) for one in zip(opening, categories, strict=True)]
         asked = matched_together(zip(incidents, categories, strict=True), Moment(world, clock_ms, self._meta.loads))
         return {signal.origin: said for signal, said in zip(opening, zip(incidents, asked, strict=True), strict=True)}
 
@@ -272,10 +274,11 @@ class _Turn:
             category = asked[0].category
         else:
             category = now.world.category(signal.category, signal.family)
-            incident, asked = first_incident(signal, category, now.clock_ms), None
+            incident, asked = first_incident(signal, category, now.clock_ms, now.world), None
         answered = ("GENERAL",) if incident.response is Response.GENERAL else ()
+        reasons = ("OPENED", *answered, *newly_flagged(None, incident))
         case = Case(
-            order=matched_order(incident, category, 1, ("OPENED", *answered), now, asked),
+            order=matched_order(incident, category, 1, reasons, now, asked),
             count=incident.count,
             confidence=incident.confidence,
             sources=incident.sources,
@@ -422,7 +425,10 @@ class _Turn:
         self.changed[incident.incident_id] = None
 
     def _rematch(self, case: Case, now: Moment) -> None:
-        incident = counted(case, now.clock_ms)
+        before = counted(case, now.clock_ms)
+        incident = urged(case, before, now.world)
         category = now.world.category(incident.category, incident.family)
-        order = matched_order(incident, category, case.order.revision + 1, ("REMATCHED",), now)
-        self._tell(replace(case, order=order))
+        revision = case.order.revision + 1
+        order = matched_order(incident, category, revision, ("REMATCHED", *newly_flagged(before, incident)), now)
+        weighty_revision = revision if is_weighty(before, incident) else case.weighty_revision
+        self._tell(replace(case, order=order, weighty_revision=weighty_revision))

@@ -25,6 +25,7 @@ from stream.records import (
     TickRecord,
     VerdictRecord,
 )
+from stream.world import World
 from stream.zones.reducer import ZoneRow, reduce_record
 from tests.stream import builders as b
 from tests.stream.builders import T0, at
@@ -36,7 +37,8 @@ WORLD = b.world()
 class Log:
     """The `incidents` log with its desk: appends a record, applies it, keeps what came out."""
 
-    def __init__(self) -> None:
+    def __init__(self, world: World | None = None) -> None:
+        self.world = world
         self.desk = Desk()
         self.records: list[Heard] = []
         self.orders: list[DispatchOrder] = []
@@ -51,7 +53,7 @@ class Log:
         return self.apply(record, len(self.records) - 1)
 
     def apply(self, record: Heard, offset: int) -> list[DispatchOrder]:
-        applied = self.desk.apply(record, offset=offset, world=WORLD)
+        applied = self.desk.apply(record, offset=offset, world=self.world or WORLD)
         orders = [order.order for order in applied.orders]
         self.orders += orders
         self.verdicts += applied.verdicts

@@ -149,7 +149,7 @@ def test_a_report_of_street_order_stays_until_a_person_ends_it(log: Log) -> None
     assert next_deadline_ms(log.rows["z1"]) is None
     assert log.say("clear", raised.signal_id)[0].reasons == ("OPERATOR",)
     category = b.CATALOGUE.category_by_key["order.vendor"]
-    assert first_incident(raised, category, T0).priority is Priority.P3
+    assert first_incident(raised, category, T0, b.world()).priority is Priority.P3
 
 
 def test_a_report_confirms_what_a_camera_alone_has_seen(log: Log) -> None:
