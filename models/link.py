@@ -25,13 +25,13 @@ from paho.mqtt.reasoncodes import ReasonCode
 from models.config import Mqtt
 from models.errors import ConfigError, Problem
 from models.jitter import jittered
+from models.packets import Client
 
 log = logging.getLogger(__name__)
 
 FIRST_RETRY_S: Final = 0.2
 LAST_RETRY_S: Final = 15.0
 SESSION_EXPIRY_S: Final = 24 * 3600
-RECEIVE_BYTES: Final = 64 << 10
 
 OnMessage = Callable[[str, bytes, bool, Callable[[], None]], None]
 """(topic, payload, retained, ack): runs on the link's thread; must be quick and must not raise. `ack` may be called
@@ -46,7 +46,7 @@ class Link:
         client_id: unique on the broker; two links with one id throw each other out.
         on_message: gets every message of the `subscriptions`.
         subscriptions: topic filters, subscribed with QoS 1 on each connect.
-        will: (topic, payload) that the broker publishes, retained, when we vanish.
+        will: gives, for each connection, (topic, payload) that the broker publishes, retained, when we vanish.
         greetings: gives (topic, payload) pairs to publish, retained, on each connect.
         persistent: the broker keeps our session and its messages while we are away.
         on_change: told True after each accepted login and False after each loss, on the link's thread.
@@ -59,7 +59,7 @@ class Link:
         *,
         on_message: OnMessage | None = None,
         subscriptions: tuple[str, ...] = (),
-        will: tuple[str, bytes] | None = None,
+        will: Callable[[], tuple[str, bytes]] | None = None,
         greetings: Callable[[], list[tuple[str, bytes]]] | None = None,
         persistent: bool = False,
         on_change: Callable[[bool], None] | None = None,
@@ -87,7 +87,7 @@ class Link:
         """Return a client for one connection: nothing of an earlier one is left in it."""
         settings = self._settings
         five = settings.protocol == 5
-        client = _Client(
+        client = Client(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
             protocol=MQTTProtocolVersion(settings.protocol),
@@ -101,7 +101,8 @@ class Link:
         if settings.ca_file is not None:
             client.tls_set(ca_certs=settings.ca_file, cert_reqs=ssl.CERT_REQUIRED)
         if self._will is not None:
-            client.will_set(self._will[0], self._will[1], qos=1, retain=True)
+            topic, payload = self._will()
+            client.will_set(topic, payload, qos=1, retain=True)
         client.on_connect = self._connect_answered
         client.on_disconnect = self._connection_lost
         client.on_socket_open = _send_at_once
@@ -248,27 +249,6 @@ class Link:
             ack()
             return
         self._on_message(message.topic, bytes(message.payload), message.retain, ack)
-
-
-class _Client(mqtt.Client):
-    """Paho, which asks the system five times for each packet, and here once for all that has come."""
-
-    _held = b""
-    _at = 0
-
-    def _sock_recv(self, bufsize: int) -> bytes:
-        if self._at == len(self._held):
-            self._held, self._at = super()._sock_recv(max(bufsize, RECEIVE_BYTES)), 0
-        data = self._held[self._at : self._at + bufsize]
-        self._at += len(data)
-        return data
-
-    def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
-        """Read until nothing is held: of what is, the loop's `select` would not tell."""
-        while True:
-            code = super().loop_read(max_packets)
-            if code != MQTTErrorCode.MQTT_ERR_SUCCESS or self._at == len(self._held):
-                return code
 
 
 def _send_at_once(_client: mqtt.Client, _data: object, sock: object) -> None:

@@ -65,7 +65,7 @@ def test_a_burst_of_messages_of_all_sizes_comes_whole_and_in_order(mqtt_broker: 
     link = Link(settings, "sender")
     link.start()
     assert link.wait_connected(10)
-    sizes = random.Random(5).choices([0, 1, 100, 127, 128, 5_000, 65_536, 90_000], k=120)
+    sizes = random.Random(5).choices([0, 1, 100, 127, 128, 5_000, 65_536, 90_000], k=300)
     payloads = [n.to_bytes(4, "big") + bytes(size) for n, size in enumerate(sizes)]
     for payload in payloads:
         assert link.publish("x/1", payload)
@@ -92,8 +92,8 @@ def test_the_last_will_is_published_when_a_link_vanishes_and_not_when_it_leaves(
 ) -> None:
     settings = speak(mqtt_broker, protocol)
     listener = Listener(settings, "x/#")
-    leaving = Link(settings, "leaving", will=("x/leaving", b"gone"))
-    vanishing = Link(settings, "vanishing", will=("x/vanishing", b"gone"))
+    leaving = Link(settings, "leaving", will=lambda: ("x/leaving", b"gone"))
+    vanishing = Link(settings, "vanishing", will=lambda: ("x/vanishing", b"gone"))
     for link in (leaving, vanishing):
         link.start()
         assert link.wait_connected(10)
@@ -110,10 +110,20 @@ def test_the_last_will_is_published_when_a_link_vanishes_and_not_when_it_leaves(
 @VERSIONS
 def test_greetings_are_retained_and_come_again_after_a_broker_that_forgot_them(tmp_path: Path, protocol: int) -> None:
     ups: list[bool] = []
+    wills: list[tuple[str, bytes]] = []
+
+    def will() -> tuple[str, bytes]:
+        wills.append(("x/status", b"gone %d" % len(wills)))
+        return wills[-1]
+
     port, port_v3 = free_port(), free_port()
     with embedded_broker(tmp_path / "first", port=port, port_v3=port_v3) as settings:
         greeter = Link(
-            speak(settings, protocol), "greeter", greetings=lambda: [("x/status", b"here")], on_change=ups.append
+            speak(settings, protocol),
+            "greeter",
+            will=will,
+            greetings=lambda: [("x/status", b"here, not %b" % wills[-1][1])],
+            on_change=ups.append,
         )
         greeter.start()
         assert greeter.wait_connected(10)
@@ -122,7 +132,8 @@ def test_greetings_are_retained_and_come_again_after_a_broker_that_forgot_them(t
         wait_until(lambda: greeter.connected)
         listener = Listener(speak(settings, protocol), "x/#")  # later than the greeting: hears what was retained
         wait_until(lambda: bool(listener.heard))
-        assert ("x/status", b"here") in {(topic, payload) for topic, payload, _ in listener.heard}
+        assert wills[0] != wills[-1], "of each connection its own"
+        assert ("x/status", b"here, not %b" % wills[-1][1]) in {(topic, said) for topic, said, _ in listener.heard}
         assert ups == [True, False, True]
         greeter.stop()
         listener.link.stop()
