@@ -18,7 +18,7 @@ from edge.keeper import Keeper
 from edge.machine import machine_hash
 from edge.outbox import Draft, Entry, Outbox
 from edge.pulse import Pulse, Voice
-from edge.sensor_loop import SensorLoop
+from edge.sensor_loop import SensorFile, SensorFiles, SensorInput, together
 from models import topics
 from models.config import FILE, Config
 from models.link import Link
@@ -61,7 +61,6 @@ class Agent:
     ) -> None:
         self._config = config
         self._boot_id = f"boot-{uuid.uuid4().hex[:16]}"
-        self._connect_id = f"conn-{uuid.uuid4().hex[:16]}"
         edge = config.edge
         self._devices = [edge.agent, *(c.device for c in edge.cameras), *(s.device for s in edge.sensors)]
         self._keys = load_keys(config.keys, [*self._devices, topics.STREAM, topics.ALERTS])
@@ -150,12 +149,15 @@ class Agent:
             for camera, detector in zip(self._config.edge.cameras, self._detectors, strict=True)
         ]
 
-    def _sensor_loops(self) -> list[SensorLoop]:
-        folder = Path(self._config.folder)
-        return [
-            SensorLoop(sensor, folder=folder, pulse=Pulse(sensor.device, self._voice), keeper=self._keeper)
-            for sensor in self._config.edge.sensors
-        ]
+    def _sensor_loops(self) -> list[SensorInput | SensorFiles]:
+        inputs, files = list[SensorInput](), list[SensorFile]()
+        for sensor in self._config.edge.sensors:
+            pulse = Pulse(sensor.device, self._voice)
+            if sensor.source == "-":
+                inputs.append(SensorInput(pulse, self._keeper))
+            else:
+                files.append(SensorFile(Path(self._config.folder) / sensor.source, pulse, self._keeper))
+        return [*inputs, *together(files, self._keeper)]
 
     def _open_outbox(self) -> Outbox:
         return Outbox(
@@ -172,7 +174,7 @@ class Agent:
             f"gw-{tenant}-{agent}",
             on_message=self._message_came,
             subscriptions=tuple(topics.ack(tenant, device) for device in self._devices),
-            will=self._status(is_online=False),
+            will=self._last_will,
             greetings=lambda: [self._status(is_online=True)],
             on_change=lambda is_up: self._keeper.connected() if is_up else None,
         )
@@ -180,6 +182,11 @@ class Agent:
     def _message_came(self, topic: str, payload: bytes, _retained: bool, ack: Callable[[], None]) -> None:
         self._keeper.ack_came(topic, payload)
         ack()
+
+    def _last_will(self) -> tuple[str, bytes]:
+        """Return the last will of a connection that is about to be made; it names that one and no other."""
+        self._connect_id = f"conn-{uuid.uuid4().hex[:16]}"
+        return self._status(is_online=False)
 
     def _status(self, *, is_online: bool) -> tuple[str, bytes]:
         agent = self._config.edge.agent

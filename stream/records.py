@@ -2,8 +2,8 @@
 
 ::
 
-    obs        ObservationRecord | HeartbeatRecord | ControlRecord | TickRecord | VerdictRecord | MoveRecord
-               | ParcelRecord                                                      partition: the street of the zone
+    obs        ObservationRecord | HeartbeatRecord | ConnectionRecord | ControlRecord | TickRecord | VerdictRecord
+               | MoveRecord | ParcelRecord                                         partition: the street of the zone
     incidents  SignalRecord | SignalsRecord | DecisionRecord | LoadRecord | ControlRecord | TickRecord
                                                                                    one partition per tenant
     orders     OrderRecord                                                         one partition
@@ -316,9 +316,13 @@ class OrderRecord(Record, frozen=True, kw_only=True, tag="order"):
 
 
 class Outcome(enum.StrEnum):
-    """What became of one observation, for the history."""
+    """What became of one observation, for the history.
+
+    `NOT_EVALUABLE` is below, too, but a fast rise would have counted, and the samples are too few to tell one.
+    """
 
     BELOW = "below"
+    NOT_EVALUABLE = "not_evaluable"
     HIT = "hit"
     PRE_ALARM = "pre_alarm"
     ALARM = "alarm"
@@ -437,6 +441,29 @@ class HeartbeatRecord(Record, frozen=True, kw_only=True, tag="heartbeat"):
     zones: tuple[str, ...]
 
 
+class Connection(Struct, frozen=True, array_like=True, gc=False):
+    """Over which connection a device is heard, and whether that still stands.
+
+    Attributes:
+        agent: whose connection it is: the device itself, or who speaks for it.
+    """
+
+    device_id: str
+    zone: str
+    agent: str
+    connect_id: str
+    is_online: bool
+
+
+class ConnectionRecord(Record, frozen=True, kw_only=True, tag="connection"):
+    """What agents, or their last wills, have said of their connections: of each device that is heard over one.
+
+    Each worker hears all of it and says it, so that it comes several times: a zone's row knows what it has heard.
+    """
+
+    connections: tuple[Connection, ...]
+
+
 def ordered(order: DispatchOrder, origin: tuple[int, int], at_ms: int) -> OrderedRecord:
     """Return what the history keeps of an order that came into the log at `at_ms`."""
     incident = order.incident
@@ -455,7 +482,16 @@ def ordered(order: DispatchOrder, origin: tuple[int, int], at_ms: int) -> Ordere
 
 
 HistoryLog = HistoryRecord | OrderedRecord | HeartbeatRecord
-ObsLog = ObservationRecord | ControlRecord | TickRecord | VerdictRecord | HeartbeatRecord | MoveRecord | ParcelRecord
+ObsLog = (
+    ObservationRecord
+    | ControlRecord
+    | TickRecord
+    | VerdictRecord
+    | HeartbeatRecord
+    | ConnectionRecord
+    | MoveRecord
+    | ParcelRecord
+)
 IncidentsLog = SignalRecord | SignalsRecord | DecisionRecord | LoadRecord | ControlRecord | TickRecord
 
 _encoder = msgspec.json.Encoder()

@@ -83,6 +83,7 @@ class Supervision(Record, frozen=True, kw_only=True):
 
     Attributes:
         pulsed_s: cameras, agents and gateways, which send heartbeats.
+        gone_s: whatever is heard over a connection that has ended, if no other follows.
         mains_s: other sensors.
         battery_s: sensors on a battery: an hourly word at best.
         battery_alone_s: the same where it is the only one of its zone.
@@ -91,6 +92,7 @@ class Supervision(Record, frozen=True, kw_only=True):
     """
 
     pulsed_s: Seconds = 60.0
+    gone_s: Seconds = 20.0
     mains_s: Seconds = 900.0
     battery_s: Annotated[float, Meta(gt=0, le=604_800)] = 93_600.0
     battery_alone_s: Annotated[float, Meta(gt=0, le=604_800)] = 7_200.0

@@ -26,6 +26,7 @@ from models.messages import (
     Position,
     Quality,
     Report,
+    Status,
 )
 from models.seal import Keyring
 from stream.ingest.foreign import Foreign
@@ -74,11 +75,15 @@ class Gate:
     is_retired: Callable[[str], bool] = lambda _outbox: False
 
 
-Taken = list[Said] | Decision | Load | Ack | Heartbeat
+_OF_ITSELF: Final[dict[str, type[Heartbeat | Status]]] = {"hb": Heartbeat, "status": Status}
+"""What a device says of itself, by the last level of the topic."""
+Taken = list[Said] | Decision | Load | Ack | Heartbeat | Status
 
 
 def take(arrival: Arrival, gate: Gate) -> Taken:
-    """Return what `arrival` says: observations or heartbeat of a device; decision, load, report or ack of `alerts`.
+    """Return what `arrival` says.
+
+    It is observations, heartbeat or status of a device; decision, load, report or ack of `alerts`.
 
     Observations that carry a position of their own have no `areas` yet: see `locate_moving`.
 
@@ -109,8 +114,8 @@ def take(arrival: Arrival, gate: Gate) -> Taken:
         return load
     if at.who == topics.STREAM and at.what == "ack":
         return messages.decode(_line_of(topics.ALERTS, arrival, gate), Ack)
-    if at.what == "hb":
-        return _heartbeat(at.who, arrival, gate)
+    if kind := _OF_ITSELF.get(at.what):
+        return _of_itself(at.who, arrival, gate, kind)
     return _reports(arrival, gate) if at.who == topics.ALERTS else _observations(at.who, arrival, gate)
 
 
@@ -153,13 +158,13 @@ def _reports(arrival: Arrival, gate: Gate) -> list[Said]:
     return _said(batch, arrival, lambda one: _site_of_report(one, gate.registry))
 
 
-def _heartbeat(device: str, arrival: Arrival, gate: Gate) -> Heartbeat:
+def _of_itself(device: str, arrival: Arrival, gate: Gate, kind: type[Heartbeat | Status]) -> Heartbeat | Status:
     if device not in gate.registry.sites:
         raise MessageError(Reason.UNKNOWN_DEVICE, f"{device!r} is no device of places.geojson")
-    heartbeat = messages.decode(_line_of(device, arrival, gate), Heartbeat)
-    if heartbeat.device_id != device:
-        raise MessageError(Reason.FOREIGN_DEVICE, f"{device!r} speaks for {heartbeat.device_id!r}")
-    return heartbeat
+    said = messages.decode(_line_of(device, arrival, gate), kind)
+    if said.device_id != device:
+        raise MessageError(Reason.FOREIGN_DEVICE, f"{device!r} speaks for {said.device_id!r}")
+    return said
 
 
 def _site_of(observation: Observation, speaker: str, registry: Registry) -> Site:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -112,6 +113,10 @@ class Registry:
             source = source.rpartition("/")[0]
         return None
 
+    def heard_over(self, agent: str) -> list[Site]:
+        """Return the sites of the devices that are heard over the connection of `agent`, its own among them."""
+        return self._heard_over.get(agent, [])
+
     def site_of_report(self, point: PointE7) -> Site:
         """Return where a report belongs: to the zone that is watched there, else to a zone of its own place.
 
@@ -121,6 +126,15 @@ class Registry:
         away_m, key = min(near, default=(REACH_M, ""))
         zone = self.sites[key].zone if away_m < REACH_M else f"@{point[0] // SQUARE},{point[1] // SQUARE}"
         return Site(topics.ALERTS, None, zone, self.partition_of_zone(zone), point, {})
+
+    @cached_property
+    def _heard_over(self) -> dict[str, list[Site]]:
+        heard: defaultdict[str, list[Site]] = defaultdict(list)
+        for site in self.sites.values():
+            for agent in dict.fromkeys((site.device_id, site.agent)):
+                if agent:
+                    heard[agent].append(site)
+        return dict(heard)
 
     @cached_property
     def _watching(self) -> PlaceIndex:

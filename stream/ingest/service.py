@@ -21,7 +21,7 @@ from models import clock, topics
 from models.config import Mqtt
 from models.errors import MessageError
 from models.link import Link
-from models.messages import VERSION, Ack, Decision, Heartbeat, Load, encode
+from models.messages import VERSION, Ack, Decision, Heartbeat, Load, Status, encode
 from stream.egress import Egress
 from stream.ingest.admission import Arrival, Gate, RetiredError, locate_moving, take
 from stream.ingest.apart import Apart
@@ -32,7 +32,15 @@ from stream.ingest.relay import Begin, Delivery, Part, Stored, parts_of
 from stream.ingest.replies import acks_of, stored
 from stream.log.append import Appender, new
 from stream.log.file import NewRecord
-from stream.records import DecisionRecord, GatheredRecord, HeartbeatRecord, LoadRecord, Said
+from stream.records import (
+    Connection,
+    ConnectionRecord,
+    DecisionRecord,
+    GatheredRecord,
+    HeartbeatRecord,
+    LoadRecord,
+    Said,
+)
 from stream.records import encode as encode_record
 
 log = logging.getLogger(__name__)
@@ -66,6 +74,7 @@ class Round:
     loads: list[Load] = field(default_factory=list)
     acks: list[Ack] = field(default_factory=list)
     heartbeats: list[Heartbeat] = field(default_factory=list)
+    statuses: list[Status] = field(default_factory=list)
     dead: list[NewRecord] = field(default_factory=list)
     retired: set[tuple[str, str]] = field(default_factory=set)
 
@@ -100,6 +109,8 @@ class Round:
                 self.acks.append(taken)
             case Heartbeat():
                 self.heartbeats.append(taken)
+            case Status():
+                self.statuses.append(taken)
             case _:
                 self.said += taken
                 self.observations += sum(len(said.observations) for said in taken)
@@ -124,7 +135,7 @@ class Round:
         if self.loads:
             loads = LoadRecord(at_ms=now_ms, loads=tuple(self.loads))
             records.append(new("incidents", 0, encode_record(loads), now_ms))
-        return [*records, *self._pulses(gate, now_ms), *self.dead]
+        return [*records, *self._pulses(gate, now_ms), *self._connections(gate, now_ms), *self.dead]
 
     def _pulses(self, gate: Gate, now_ms: int) -> Iterable[NewRecord]:
         by_partition: defaultdict[int, list[tuple[Heartbeat, str]]] = defaultdict(list)
@@ -136,6 +147,18 @@ class Round:
             yield new(
                 "obs", partition, encode_record(HeartbeatRecord(at_ms=now_ms, heartbeats=beats, zones=zones)), now_ms
             )
+
+    def _connections(self, gate: Gate, now_ms: int) -> Iterable[NewRecord]:
+        by_partition: defaultdict[int, list[Connection]] = defaultdict(list)
+        for status in self.statuses:
+            for site in gate.registry.heard_over(status.device_id):
+                connection = Connection(site.device_id, site.zone, status.device_id, status.connect_id, status.online)
+                by_partition[site.partition].append(connection)
+        for partition, connections in by_partition.items():
+            for start in range(0, len(connections), RECORD_ITEMS):
+                some = tuple(connections[start : start + RECORD_ITEMS])
+                record = ConnectionRecord(at_ms=now_ms, connections=some)
+                yield new("obs", partition, encode_record(record), now_ms)
 
     def replies(self) -> list[tuple[str, Ack]]:
         """Return whom to tell what was stored: (sender, acknowledgement) pairs."""
@@ -208,6 +231,7 @@ class Ingest:
             subscriptions=(
                 *((share + topics.obs(gate.tenant, "+"),) if is_shared else ()),
                 share + topics.heartbeat(gate.tenant, "+"),
+                topics.status(gate.tenant, "+"),  # retained, and of a shared one nothing retained comes
                 share + topics.decision(gate.tenant, "+"),
                 share + topics.load(gate.tenant, "+"),  # of a shared one nothing retained comes: the log remembers
                 *gate.foreign.filters(share),

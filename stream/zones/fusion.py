@@ -15,19 +15,21 @@ from stream.zones.signals import (
     alone_reason,
     evidence_id_of,
     hit_of,
+    is_rising,
     key_of,
     new_pictures,
     raised,
     source_of,
     timeline_of,
-    with_rise,
 )
+from stream.zones.trouble import Trouble
 
 TELL_MS: Final = 1_000
 """A signal tells of further evidence at most once in so long."""
 
 Decided = tuple[Outcome, str | None]
 _BELOW: Final[Decided] = (Outcome.BELOW, None)
+_NOT_EVALUABLE: Final[Decided] = (Outcome.NOT_EVALUABLE, None)
 
 
 class Fusion:
@@ -35,12 +37,13 @@ class Fusion:
 
     Args:
         annunciator: of the zone; by it is said what comes of the evidence.
+        trouble: of its devices; is told whose samples are too few.
     """
 
-    __slots__ = ("_annunciator", "_row", "_rules")
+    __slots__ = ("_annunciator", "_row", "_rules", "_trouble")
 
-    def __init__(self, annunciator: Annunciator) -> None:
-        self._annunciator = annunciator
+    def __init__(self, annunciator: Annunciator, trouble: Trouble) -> None:
+        self._annunciator, self._trouble = annunciator, trouble
         self._row, self._rules = annunciator.row, annunciator.rules
 
     def weigh(self, judged: Judgement, located: Located) -> Decided:
@@ -49,12 +52,16 @@ class Fusion:
         machine = self._row.machines.get(judged.family)
         if machine is None:
             machine = self._row.machines[judged.family] = Machine()
-        if judged.is_state:
-            judged = with_rise(machine, judged, located)
+        is_evaluable = True
+        if judged.is_state and judged.rise_per_min is not None:
+            rises = is_rising(machine, judged, judged.rise_per_min, located)
+            is_evaluable = rises is not None
+            judged = judged._replace(level=Level.ALARM) if rises else judged
+            self._trouble.weigh_density(seen.device_id, located.event_ms, is_evaluable=is_evaluable)
         if judged.is_state or machine.signal:
             self._keep_alive(machine, judged, located)
         if judged.level < Level.HINT:
-            return _BELOW
+            return _BELOW if is_evaluable else _NOT_EVALUABLE
         hit = hit_of(located, judged.level)
         enough = machine.add_hit(key_of(seen, judged), hit, judged)
         decided = self._add_evidence if machine.signal else self._raise_if

@@ -28,6 +28,7 @@ from msgspec.structs import replace
 from models.messages import Stage
 from models.seqset import SeqSet
 from stream.records import (
+    ConnectionRecord,
     HeartbeatRecord,
     Home,
     MoveRecord,
@@ -116,6 +117,8 @@ def _all_of(record: ObsLog, zone: str, items: Items) -> Iterator[ObsLog]:
     elif isinstance(record, HeartbeatRecord):
         beats = tuple(beat for beat, of in zip(record.heartbeats, record.zones, strict=True) if of == zone)
         yield replace(record, heartbeats=beats, zones=(zone,) * len(beats))
+    elif isinstance(record, ConnectionRecord):
+        yield replace(record, connections=tuple(one for one in record.connections if one.zone == zone))
     elif not isinstance(record, TickRecord):
         yield record
 
@@ -135,6 +138,10 @@ def _pass_on_devices(done: Passage, record: ObsLog) -> Items:
         for beat, zone in zip(record.heartbeats, record.zones, strict=True):
             if zone == done.row.zone and (to := gone.get(beat.device_id)):
                 done.passed.append((to.partition, replace(record, heartbeats=(beat,), zones=(to.zone,))))
+    if isinstance(record, ConnectionRecord):
+        for one in record.connections:
+            if one.zone == done.row.zone and (to := gone.get(one.device_id)):
+                done.passed.append((to.partition, replace(record, connections=(replace(one, zone=to.zone),))))
     return done.items
 
 
@@ -175,6 +182,8 @@ def _device_of(row: ZoneRow, device: str, rules: Rules) -> ZoneRow:
     keys = {key for key in (*row.seen, *row.dropped) if key.startswith(f"{device}|")}
     for machine in row.machines.values():
         _forget_state(machine, f"{device}|", row.clock_ms + rules.clear_ms)
+    for held in (row.clocks, row.coarse):
+        held.pop(device, None)  # where it goes it is found out anew, and told there
     return ZoneRow(
         zone=row.zone,
         seen={key: row.seen.pop(key) for key in keys if key in row.seen},
@@ -182,6 +191,7 @@ def _device_of(row: ZoneRow, device: str, rules: Rules) -> ZoneRow:
         faults=_only(row.faults, device),
         missed_from=_only(row.missed_from, device),
         silent=_only(row.silent, device),
+        connections=_only(row.connections, device),
         moved={device: row.moved[device]},
     )
 
@@ -230,6 +240,7 @@ def _add(row: ZoneRow, more: ZoneRow) -> None:
     row.faults |= more.faults
     row.missed_from |= more.missed_from
     row.silent |= more.silent
+    row.connections |= more.connections
     for device, moves in more.moved.items():
         if len(moves.ids) > len(_moves(row, device).ids):
             row.moved[device] = moves

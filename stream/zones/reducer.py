@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from stream.records import (
+    ConnectionRecord,
     ControlRecord,
     HeartbeatRecord,
     MoveRecord,
@@ -106,6 +107,8 @@ def _by_zone(record: ObsLog, skip: Collection[int]) -> list[tuple[str, int, list
         return [(record.zone, 0, [])]
     if isinstance(record, HeartbeatRecord):
         return [(zone, record.zones.index(zone), []) for zone in dict.fromkeys(record.zones)]
+    if isinstance(record, ConnectionRecord):
+        return [(zone, 0, []) for zone in dict.fromkeys(one.zone for one in record.connections)]
     if isinstance(record, TickRecord):
         return [(zone, index, []) for index, zone in enumerate(record.zones)]
     zones: dict[str, list[tuple[int, Said]]] = {}

@@ -11,7 +11,7 @@ from models.catalogue import Signal as Meaning
 from models.messages import Dropped, Response, Stage, Timeline
 from models.seqset import SeqSet
 from stream.records import Home
-from stream.zones.clocks import Clock
+from stream.zones.notices import Held
 from stream.zones.rules import Judgement, Level
 
 WHOLE: Final = ""
@@ -67,6 +67,18 @@ class Moves(Struct, frozen=True, array_like=True):
 
     ids: tuple[str, ...] = ()
     to: Home | None = None
+
+
+class Connected(Struct, frozen=True, array_like=True):
+    """Over which connection a device was heard last, as far as a row knows.
+
+    Attributes:
+        due_ms: of one that has ended: when the device would have been missed if it had not.
+    """
+
+    connect_id: str
+    is_online: bool
+    due_ms: int | None = None
 
 
 class ActiveSignal(Struct):
@@ -196,8 +208,8 @@ class Machine(Struct):
         """Whether some sensor's last value stands above its clear threshold."""
         return any(is_above for _, is_above in self.states.values())
 
-    def rises(self, key: str, event_ms: int, value: float, rise_per_min: float) -> bool:
-        """Put a sample in; return whether the value rose that fast, over samples dense enough to tell."""
+    def rises(self, key: str, event_ms: int, value: float, rise_per_min: float) -> bool | None:
+        """Put a sample in; return whether the value rose that fast, None where the samples are too few to tell."""
         least_ms, most_ms = RISE_SPAN_MS
         old = self.samples.get(key, ())
         samples = sorted({*old, (event_ms, value)})
@@ -205,7 +217,7 @@ class Machine(Struct):
         self.samples[key] = tuple(samples)
         (first_ms, first), (last_ms, last) = samples[0], samples[-1]
         if len(samples) < MIN_SAMPLES or last_ms - first_ms < least_ms:
-            return False
+            return None
         return (last - first) * 60_000 >= rise_per_min * (last_ms - first_ms)
 
 
@@ -220,8 +232,10 @@ class ZoneRow(Struct):
         faults: what each faulty device said; it hides no alarm.
         missed_from: by device: if it says nothing before this, it is missed.
         silent: devices that are missed, and since when.
+        connections: by device.
         dropped: seqs that an outbox dropped on purpose, keyed as `seen`.
         clocks: by device: wall clocks that are not known to be right.
+        coarse: by device: whose samples are not known to be enough to tell a fast rise.
         moved: of the devices that came here or went, and of the zone itself, under `WHOLE`.
     """
 
@@ -233,14 +247,20 @@ class ZoneRow(Struct):
     faults: dict[str, str] = {}
     missed_from: dict[str, int] = {}
     silent: dict[str, int] = {}
+    connections: dict[str, Connected] = {}
     dropped: dict[str, SeqSet] = {}
-    clocks: dict[str, Clock] = {}
+    clocks: dict[str, Held] = {}
+    coarse: dict[str, Held] = {}
     moved: dict[str, Moves] = {}
 
     @property
     def moves(self) -> int:
         """How often the zone has moved."""
         return len(self.moved[WHOLE].ids) if WHOLE in self.moved else 0
+
+    def is_elsewhere(self, device_id: str) -> bool:
+        """Whether a device has gone to another zone: what comes for it is passed on, and is nothing here."""
+        return device_id in self.moved and self.moved[device_id].to is not None
 
     def seen_of(self, device_id: str, outbox_id: str, lane: str) -> SeqSet:
         """Return the seqs that were taken of an outbox.
@@ -272,8 +292,10 @@ class ZoneRow(Struct):
             faults=dict(self.faults),
             missed_from=dict(self.missed_from),
             silent=dict(self.silent),
+            connections=dict(self.connections),
             dropped={key: SeqSet(seqs.floor, seqs.ranges) for key, seqs in self.dropped.items()},
             clocks=dict(self.clocks),
+            coarse=dict(self.coarse),
             moved=dict(self.moved),
         )
 

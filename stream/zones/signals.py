@@ -41,14 +41,11 @@ def alone_reason(judged: Judgement) -> str | None:
     return "SINGLE_OK" if judged.is_single_ok and judged.level is Level.ALARM else None
 
 
-def with_rise(machine: Machine, judged: Judgement, located: Located) -> Judgement:
-    """Take a fast rise for a value at alarm level."""
+def is_rising(machine: Machine, judged: Judgement, rise_per_min: float, located: Located) -> bool | None:
+    """Whether what a sensor measures rises that fast; None: its samples are too few to tell."""
     payload = located.observation.payload
-    if judged.rise_per_min is None or not isinstance(payload, Reading):
-        return judged
-    key = key_of(located.observation, judged)
-    is_rising = machine.rises(key, located.event_ms, payload.value, judged.rise_per_min)
-    return judged._replace(level=Level.ALARM) if is_rising else judged
+    assert isinstance(payload, Reading)
+    return machine.rises(key_of(located.observation, judged), located.event_ms, payload.value, rise_per_min)
 
 
 def key_of(seen: Observation, judged: Judgement) -> str:

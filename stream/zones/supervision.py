@@ -14,15 +14,14 @@ from models.catalogue import Signal as Meaning
 from models.messages import Stage, Timeline
 from models.places import Device, DeviceKind, Places
 from models.thresholds import Supervision
-from stream.zones import clocks
+from stream.zones import clocks, density
 from stream.zones.row import ActiveSignal, ZoneRow
 
 FAMILY: Final = "device"
-FAMILIES: Final = frozenset({FAMILY, clocks.FAMILY})
+FAMILIES: Final = frozenset({FAMILY, clocks.WRONG.family, density.COARSE.family})
 """Of what devices tell of themselves, not of the street."""
 FAULT: Final = "device.fault"
 UNPROTECTED: Final = "device.unprotected"
-CLOCK: Final = "device.clock"
 LASTING: Final = frozenset({"tamper", "battery_low", "battery_defect", "trouble"})
 """Faults that a device does not take back by going on: a person ends them."""
 _PULSED: Final = frozenset({DeviceKind.CAMERA, DeviceKind.AGENT, DeviceKind.GATEWAY})
@@ -76,12 +75,6 @@ def meaning(catalogue: Catalogue) -> Meaning | None:
         return None
     alarm = UNPROTECTED if UNPROTECTED in catalogue.category_by_key else FAULT
     return Meaning(pre_alarm=FAULT, alarm=alarm)
-
-
-def meaning_of_clocks(catalogue: Catalogue) -> Meaning | None:
-    """Return the category of a wrong clock; None where the catalogue has none, and then nothing is told."""
-    key = next((key for key in (CLOCK, FAULT) if key in catalogue.category_by_key), None)
-    return Meaning(pre_alarm=key, alarm=key) if key else None
 
 
 def raised(

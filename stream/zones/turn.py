@@ -7,6 +7,7 @@ from typing import Final
 
 from models.messages import Detection, Dropped, Fault, Quality, Reading, SelfTest
 from stream.records import (
+    ConnectionRecord,
     HeartbeatRecord,
     Located,
     ObsLog,
@@ -45,8 +46,8 @@ class Turn:
         self.row, self._record, self._rules = row, record, rules
         self._offset = origin.offset
         self._annunciator = Annunciator(row, record, origin, rules)
-        self._fusion = Fusion(self._annunciator)
         self._trouble = Trouble(self._annunciator)
+        self._fusion = Fusion(self._annunciator, self._trouble)
         self._floors: dict[tuple[str, str], float] = {}
         """By device and label, from the first detection below on: under this, another one changes nothing more."""
         self.outcomes: dict[int, Outcome] = {}
@@ -72,6 +73,10 @@ class Turn:
             for beat, zone in zip(self._record.heartbeats, self._record.zones, strict=True):
                 if zone == row.zone:
                     self._trouble.is_alive(beat.device_id, is_heartbeat=True)
+        if isinstance(self._record, ConnectionRecord):
+            for connection in self._record.connections:
+                if connection.zone == row.zone:
+                    self._trouble.hear_of_connection(connection)
         self._trouble.miss()
         if isinstance(self._record, VerdictRecord):
             verdicts.hear(self._annunciator, self._record)

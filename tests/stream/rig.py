@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +33,7 @@ from models.messages import (
     ObservationBatch,
     Payload,
     Reading,
+    Status,
     decode,
     encode,
 )
@@ -289,6 +292,21 @@ class TestDevice:
 
     def send_raw(self, payload: bytes) -> None:
         self._listener.publish(topics.obs(self._listener.tenant, self.device_id), payload)
+
+
+def vanish(config: Config, device_id: str) -> None:
+    """Connect as a device, and be gone without a word but the last will."""
+    status = Status(v=1, device_id=device_id, connect_id=f"conn-{uuid.uuid4().hex}", online=False, at_ms=clock.now_ms())
+    topic = topics.status(config.tenant, device_id)
+    sealed = seal.load_keys(config.keys).seal(topic, encode(status), kid=device_id)
+    link = Link(config.mqtt, device_id, will=lambda: (topic, sealed))
+    link.start()
+    assert link.wait_connected(10.0)
+    sock = link._client.socket()
+    assert isinstance(sock, socket.socket)
+    link._stopping.set()
+    sock.shutdown(socket.SHUT_RDWR)
+    link.stop()
 
 
 def detection(confidence: float = 0.8, label: str = "fire") -> Detection:

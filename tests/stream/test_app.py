@@ -18,10 +18,10 @@ from stream.commands import register
 from stream.log.engine import changelog
 from stream.log.file import LogFile, NewRecord, Partition
 from stream.log.sqlite import SqliteLog
-from stream.records import ControlRecord, ObservationRecord, decode_incidents, decode_obs
+from stream.records import ConnectionRecord, ControlRecord, ObservationRecord, decode_incidents, decode_obs
 from stream.replay import replay, report
 from tests.conftest import wait_until
-from tests.stream.rig import Listener, StreamProcess, TestDevice, make_folder, reading, running
+from tests.stream.rig import Listener, StreamProcess, TestDevice, make_folder, reading, running, vanish
 
 
 @pytest.fixture
@@ -256,6 +256,29 @@ def test_what_no_stage_can_read_is_set_aside_at_every_stage_and_holds_nothing_up
         sources = {letter.source for letter in _dead(stream)}
         assert {f"{stage}/0/{before[stage] - 1}" for stage in ("obs", "incidents", "orders")} <= sources
         assert stream.stop() == 0
+
+
+def test_a_last_will_makes_one_incident_though_it_is_heard_again_after_every_restart(
+    config: Config, listener: Listener
+) -> None:
+    with (Path(config.folder) / "thresholds.toml").open("a") as thresholds:
+        thresholds.write("[supervision]\ngone_s = 0.2\n")
+    with running(config) as stream:
+        vanish(config, "cam-01")
+        stream.wait(lambda: bool(listener.orders()))
+        (order,) = {order.incident.incident_id: order.incident for order in listener.orders()}.values()
+        assert (order.family, order.sources) == ("device", ("cam-01",))
+        assert stream.stop() == 0
+        stream.start()
+        stream.wait(lambda: _connections(stream) == 2)
+        assert {one.incident.incident_id for one in listener.orders()} == {order.incident_id}
+        assert stream.counters()["orders"] == 1
+
+
+def _connections(stream: StreamProcess) -> int:
+    """How many records stand in `obs` that say something of a connection."""
+    records = [record for partition in range(4) for record in stream.records("obs", partition)]
+    return sum(isinstance(decode_obs(record.value or b""), ConnectionRecord) for record in records)
 
 
 def test_the_two_lanes_of_an_outbox_are_counted_and_acknowledged_apart(

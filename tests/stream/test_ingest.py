@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from models import topics
-from models.config import Adapter
+from models.config import Adapter, Config, Stream
 from models.errors import MessageError, Reason
 from models.geo import point_e7
 from models.messages import (
@@ -29,20 +29,24 @@ from models.messages import (
     Priority,
     Quality,
     Reading,
+    Status,
     decode,
     encode,
 )
 from models.places import Device, DeviceKind, Places, Zone
 from models.seal import Keyring
 from stream.adapters import Heard, PlainJson
+from stream.adapters.sparkplug import Payload as SparkplugPayload
 from stream.ingest.admission import Arrival, Gate, locate_moving, take
 from stream.ingest.dead import HEAD_BYTES, dead_letter, lines
-from stream.ingest.foreign import Foreign, dialect_of
+from stream.ingest.foreign import Foreign, dialect_of, foreign_of
 from stream.ingest.limit import Limiter
 from stream.ingest.redeliver import again
 from stream.ingest.registry import Registry, partition_of
 from stream.ingest.service import Round
 from stream.records import (
+    Connection,
+    ConnectionRecord,
     LoadRecord,
     Located,
     ObservationRecord,
@@ -223,6 +227,7 @@ def _sealed(line: bytes, topic: str = topics.obs("t", "cam-01")) -> Arrival:
 
 GOOD = _arrival(_batch(_observation())).payload
 LINE = encode(_batch(_observation()))
+STATUS = Status(v=1, device_id="edge-01", connect_id="c1", online=False, at_ms=NOW_MS)
 
 
 @pytest.mark.parametrize(
@@ -242,11 +247,15 @@ LINE = encode(_batch(_observation()))
         (_sealed(LINE.replace(b'"seq":1', b'"seq":0')), Reason.WRONG_SHAPE),
         (_with(b"{}", topics.obs("t", "cam-99")), Reason.UNKNOWN_DEVICE),
         (_with(b"{}", topics.obs("u", "cam-01")), Reason.FOREIGN_TENANT),
+        (_with(b"{}", topics.status("t", "cam-99")), Reason.UNKNOWN_DEVICE),
+        (_arrival(STATUS, topic=topics.status("t", "cam-01")), Reason.FOREIGN_DEVICE),
+        (_arrival(STATUS, topic=topics.status("t", "edge-01")), Reason.FOREIGN_DEVICE),
         (_with(b"{}", "somewhere/else"), Reason.WRONG_SHAPE),
     ],
     ids=[
         *("1 MiB of noise", "noise", "no seal", "tampered", "sealed for another topic", "unknown key", "sealed noise"),
-        *("unknown version", "a seq of 0", "unknown device", "foreign tenant", "no topic of ours"),
+        *("unknown version", "a seq of 0", "unknown device", "foreign tenant"),
+        *("status of an unknown device", "status of another", "status by another", "no topic of ours"),
     ],
 )
 def test_what_may_not_be_taken_is_refused_with_its_reason(arrival: Arrival, reason: Reason) -> None:
@@ -330,6 +339,21 @@ def test_a_round_stores_by_partition_and_acknowledges_exact_ranges() -> None:
         ("cam-01", "outbox-1", "alarm"): ((1, 3), (9, 9)),
         ("cam-01", "outbox-1", "telemetry"): ((1, 1),),
         ("alerts", "ledger-1", "decisions"): ((7, 7),),
+    }
+
+
+@pytest.mark.parametrize("is_retained", [False, True])
+def test_a_status_is_said_of_every_device_that_is_heard_over_that_connection(is_retained: bool) -> None:
+    current = Round()
+    topic = topics.status("t", "edge-01")
+    current.add(_arrival(STATUS, topic=topic, kid="edge-01", is_retained=is_retained), GATE)
+    records = current.records(GATE, now_ms=NOW_MS)
+    said = {record.partition: decode_obs(record.value or b"") for record in records}
+    assert said == {
+        partition_of(street, 4): ConnectionRecord(
+            at_ms=NOW_MS, connections=(Connection(device, zone, "edge-01", "c1", False),)
+        )
+        for device, zone, street in (("cam-01", "zone-01", "ST-01"), ("edge-01", "edge-01", "edge-01"))
     }
 
 
@@ -475,6 +499,16 @@ def test_a_node_that_must_be_asked_is_asked() -> None:
     gate = _foreign("sparkplug")
     assert _take(gate, "spBv1.0/plant/NDATA/node1", b"") == []
     assert [ask.topic for ask in gate.foreign.asks] == ["spBv1.0/plant/NCMD/node1"]
+
+
+@pytest.mark.parametrize(("broker", "gaps"), [("embedded", 1), ("kafka://127.0.0.1:9092", 0)])
+def test_what_a_node_has_numbered_is_counted_where_one_worker_hears_all_of_it(broker: str, gaps: int) -> None:
+    config = Config(tenant="t", stream=Stream(broker=broker, adapters=(Adapter(kind="sparkplug"),)))
+    foreign = foreign_of(config, PLACES, "p1")
+    for seq in (1, 3):
+        said = SparkplugPayload(seq=seq).SerializeToString()
+        foreign.take("spBv1.0/plant/NDATA/node1", said, GATE.registry, is_retained=False, now_ms=NOW_MS)
+    assert foreign.gaps == gaps
 
 
 def test_of_a_foreign_outbox_a_zone_remembers_the_newest_alone() -> None:

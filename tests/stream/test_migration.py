@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from models.content import Content
 from models.messages import Fault, Heartbeat, Stage
@@ -18,6 +19,8 @@ from stream.ingest.registry import Homes, homes_of, partition_of
 from stream.log.engine import CONTROL_TOPIC
 from stream.migrate import Move, moves
 from stream.records import (
+    Connection,
+    ConnectionRecord,
     ControlRecord,
     HeartbeatRecord,
     HistoryItem,
@@ -340,6 +343,19 @@ def test_a_device_takes_its_own_along_and_leaves_what_it_saw(town: Town) -> None
     assert town.row("z2", 1).seen["cam-1|box|alarm"].floor == 5
 
 
+def test_a_device_with_a_wrong_clock_that_goes_away_leaves_no_word_of_it(town: Town) -> None:
+    for _ in range(3):
+        town.now_ms += 150_000
+        located = town.seen("cam-1", b.detection(0.1), town.now_ms)
+        town.put(0, b.batch(replace(located, skew_ms=3_600_000)))
+    town.drain()
+    assert [(one.kind, one.family) for one in town.signals] == [("raised", "clock")]
+    town.reload(home(cam_1="z2"))
+    town.settle()
+    assert [(one.kind, one.reasons) for one in town.signals[1:]] == [("cleared", ("CLOCKS_RIGHT",))]
+    assert (town.row("z1", 0).clocks, town.row("z2", 1).clocks) == ({}, {})
+
+
 def test_heartbeats_follow_and_ticks_do_not(town: Town) -> None:
     town.reload(home(z1=2, cam_2="z1"))
     town.settle()
@@ -361,6 +377,23 @@ def test_heartbeats_follow_and_ticks_do_not(town: Town) -> None:
     town.put(1, HeartbeatRecord(at_ms=town.now_ms, heartbeats=beats[1:], zones=("z2",)))
     town.drain()
     assert town.row("z1", 2).missed_from.keys() == {"cam-1", "cam-2"}
+    assert town.row("z2", 1).missed_from == {}, "it is not here any more, so it is not missed here"
+
+
+def test_what_is_said_of_a_connection_follows_the_devices_that_are_heard_over_it(town: Town) -> None:
+    gone = [Connection(device, zone, "pi-1", "c1", False) for device, zone in (("cam-1", "z1"), ("cam-2", "z2"))]
+    town.put(1, ConnectionRecord(at_ms=town.now_ms, connections=(replace(gone[1], connect_id="c0"),)))
+    town.reload(home(z1=2, cam_2="z1"))
+    town.settle()
+    assert town.row("z1", 2).connections.keys() == {"cam-2"}, "what was known of it has gone along"
+    town.put(0, ConnectionRecord(at_ms=town.now_ms, connections=(gone[0], replace(gone[1], zone="elsewhere"))))
+    town.put(1, ConnectionRecord(at_ms=town.now_ms, connections=(gone[1],)))
+    town.drain()
+    assert {key: held.connect_id for key, held in town.row("z1", 2).connections.items()} == {
+        "cam-1": "c1",
+        "cam-2": "c1",
+    }
+    assert town.row("z2", 1).connections == {}
 
 
 def test_a_move_is_asked_for_where_things_are_and_devices_go_first() -> None:

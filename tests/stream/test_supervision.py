@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from models.messages import NO_FAULT, Dropped, Fault, Heartbeat, Lane, Stage
 from models.places import DeviceKind
 from models.thresholds import Supervision
-from stream.records import HeartbeatRecord, SignalKind, SignalRecord
+from stream.records import Connection, ConnectionRecord, HeartbeatRecord, SignalKind, SignalRecord
 from stream.zones.reducer import next_deadline_ms
 from tests.stream import builders as b
 from tests.stream.builders import T0
@@ -30,6 +34,12 @@ def pulse(device: str, at_ms: int, zone: str = "z1") -> HeartbeatRecord:
         outbox_depth=0,
     )
     return HeartbeatRecord(at_ms=at_ms, heartbeats=(beat,), zones=(zone,))
+
+
+def connection(at_ms: int, *devices: str, ids: str = "c1", is_online: bool = False) -> ConnectionRecord:
+    """What `pi-1` says of its connection, or its last will, of the devices that are heard over it."""
+    connections = tuple(Connection(device, "z1", "pi-1", ids, is_online) for device in devices)
+    return ConnectionRecord(at_ms=at_ms, connections=connections)
 
 
 def told(signals: list[SignalRecord]) -> list[tuple[SignalKind, Stage, tuple[str, ...]]]:
@@ -56,6 +66,91 @@ def test_a_camera_that_comes_back_ends_it(log: Log) -> None:
     log.tick(T0 + MINUTE)
     assert told(log.put(pulse("cam-1", T0 + 2 * MINUTE))) == [(CLEARED, Stage.RESTORED, ("DEVICES_BACK",))]
     assert told(log.tick(T0 + 3 * MINUTE)) == [(RAISED, Stage.PRE_ALARM, ("SILENT",))]
+
+
+def test_what_is_heard_over_a_connection_that_has_ended_is_missed_after_20_seconds(log: Log) -> None:
+    log.put(pulse("cam-1", T0))
+    log.put(pulse("cam-2", T0))
+    log.put(connection(T0 + 10_000, "cam-1"))
+    assert next_deadline_ms(log.rows["z1"]) == T0 + 30_000
+    assert log.tick(T0 + 30_000 - 1) == []
+    (signal,) = log.tick(T0 + 30_000)
+    assert (signal.kind, signal.sources, signal.reasons) == (RAISED, ("cam-1",), ("SILENT",))
+    log.put(connection(T0 + 35_000, "cam-1", ids="c2", is_online=True))
+    assert told(log.signals) == [(RAISED, Stage.PRE_ALARM, ("SILENT",))], "it is connected, but does it see?"
+    assert told(log.put(pulse("cam-1", T0 + 36_000))) == [(CLEARED, Stage.RESTORED, ("DEVICES_BACK",))]
+
+
+def test_a_connection_that_comes_back_soon_enough_is_as_if_it_had_never_ended(log: Log) -> None:
+    log.put(pulse("cam-1", T0))
+    log.put(connection(T0 + 10_000, "cam-1"))
+    log.put(connection(T0 + 15_000, "cam-1", ids="c2", is_online=True))
+    assert next_deadline_ms(log.rows["z1"]) == T0 + MINUTE, "neither sooner nor later than by its heartbeat"
+
+
+def test_a_heartbeat_after_a_last_will_counts(log: Log) -> None:
+    log.put(pulse("cam-1", T0))
+    log.put(connection(T0 + 10_000, "cam-1"))
+    log.put(pulse("cam-1", T0 + 15_000))
+    assert next_deadline_ms(log.rows["z1"]) == T0 + 15_000 + MINUTE
+
+
+def test_the_last_will_of_a_connection_that_was_replaced_says_nothing(log: Log) -> None:
+    log.put(pulse("cam-1", T0))
+    log.put(connection(T0, "cam-1", ids="c1", is_online=True))
+    log.put(connection(T0 + 10_000, "cam-1", ids="c2", is_online=True))
+    log.put(connection(T0 + 11_000, "cam-1", ids="c1"))
+    assert next_deadline_ms(log.rows["z1"]) == T0 + MINUTE
+
+
+def test_a_last_will_that_is_said_again_whenever_a_worker_connects_counts_once(log: Log) -> None:
+    log.put(pulse("cam-1", T0))
+    for n in range(3):
+        log.put(connection(T0 + 10_000 + n, "cam-1"))
+    (signal,) = log.tick(T0 + MINUTE)
+    log.put(connection(T0 + 2 * MINUTE, "cam-1"))
+    log.say("close", signal.signal_id)
+    log.put(connection(T0 + 3 * MINUTE, "cam-1"))
+    assert log.tick(T0 + 10 * MINUTE) == [], "a person knows of it"
+    log.put(connection(T0 + 11 * MINUTE, "cam-1", ids="c2", is_online=True))
+    log.put(pulse("cam-1", T0 + 11 * MINUTE))
+    log.put(connection(T0 + 11 * MINUTE + 1, "cam-1", ids="c2"))
+    assert told(log.tick(T0 + 12 * MINUTE - 1)) == [(RAISED, Stage.PRE_ALARM, ("SILENT",))]
+
+
+def test_an_agent_that_is_found_gone_is_missed_though_never_heard_and_its_devices_are_not() -> None:
+    log = Log(b.rules(places=b.places(devices=(*b.places().devices, b.device("pi-1", DeviceKind.AGENT)))))
+    log.put(connection(T0, "pi-1", "cam-1"))
+    (signal,) = log.tick(T0 + MINUTE)
+    assert signal.sources == ("pi-1",)
+    log.put(connection(T0 + MINUTE, "pi-1", "cam-1", ids="c2"))
+    assert log.tick(T0 + 2 * MINUTE) == []
+
+
+def test_an_agent_that_was_never_heard_and_comes_is_not_missed() -> None:
+    log = Log(b.rules(places=b.places(devices=(*b.places().devices, b.device("pi-1", DeviceKind.AGENT)))))
+    log.put(connection(T0, "pi-1"))
+    log.put(connection(T0 + 1_000, "pi-1", ids="c2", is_online=True))
+    assert next_deadline_ms(log.rows["z1"]) is None
+
+
+@given(
+    count=st.integers(1, 4),
+    is_gone=st.booleans(),
+    turns=st.lists(st.integers(0, 2), min_size=24, max_size=24),
+)
+def test_however_the_words_of_several_workers_come_between_each_other_the_last_one_counts(
+    count: int, is_gone: bool, turns: Iterable[int]
+) -> None:
+    said = [(f"c{n}", is_online) for n in range(count) for is_online in (True, False)][: None if is_gone else -1]
+    waiting = [list(said) for _ in range(3)]
+    log = Log()
+    log.put(pulse("cam-1", T0))
+    for worker in (*turns, *(one for one in range(3) for _ in said)):
+        if waiting[worker]:
+            ids, is_online = waiting[worker].pop(0)
+            log.put(connection(T0 + 1_000, "cam-1", ids=ids, is_online=is_online))
+    assert next_deadline_ms(log.rows["z1"]) == T0 + (21_000 if is_gone else MINUTE)
 
 
 def test_a_camera_that_never_sent_a_heartbeat_and_a_button_are_not_missed(log: Log) -> None:

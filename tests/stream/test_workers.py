@@ -30,6 +30,7 @@ from stream.log.kafka import KafkaLog, servers_of
 from stream.log.rows import RowTable, row_table
 from stream.onboard import Admission, admit
 from stream.records import (
+    ConnectionRecord,
     ControlRecord,
     MoveRecord,
     ObservationRecord,
@@ -47,7 +48,7 @@ from tests.conftest import wait_until
 from tests.servers import Kafka, Mosquitto
 from tests.stream import log_places
 from tests.stream.log_places import OnKafka
-from tests.stream.rig import Listener, StreamProcess, TestDevice, make_folder, reading, running
+from tests.stream.rig import Listener, StreamProcess, TestDevice, make_folder, reading, running, vanish
 from tests.stream.sqlite_harness import collect, run
 
 pytestmark = [pytest.mark.kafka, pytest.mark.mosquitto]
@@ -219,6 +220,20 @@ def test_a_fire_on_the_border_of_two_streets_on_two_workers_is_one_incident(
     assert len(_incidents(listener)) == 1
     stored = _stored(workers[0])
     assert stored.keys() == {STREET_1, STREET_2}
+
+
+def test_a_last_will_that_every_worker_hears_makes_one_incident(config: Config, listener: Listener) -> None:
+    with (Path(config.folder) / "thresholds.toml").open("a") as thresholds:
+        thresholds.write("[supervision]\ngone_s = 0.2\n")
+    with _two(config) as (worker, _):
+        vanish(config, STREET_1)
+        wait_until(lambda: len(_records(worker, ConnectionRecord)) == 2)
+        wait_until(lambda: bool(_incidents(listener)))
+        before = len(_records(worker, TickRecord))
+        vanish(config, STREET_2)
+        wait_until(lambda: len(_incidents(listener)) > 1 and len(_records(worker, TickRecord)) > before)
+        assert sorted({order.incident.sources for order in listener.orders()}) == [(STREET_1,), (STREET_2,)]
+        assert len(_incidents(listener)) == 2
 
 
 def test_what_announces_itself_in_home_assistant_is_known_to_every_worker(config: Config, listener: Listener) -> None:

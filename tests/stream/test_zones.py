@@ -166,7 +166,7 @@ def test_one_smoke_detector_alone_is_a_pre_alarm(log: Log) -> None:
     assert (raised.stage, raised.category) == (Stage.PRE_ALARM, "fire.smoke.single")
 
 
-@pytest.mark.parametrize(("celsius", "outcome"), [(40.0, "below"), (55.0, "pre_alarm"), (58.0, "pre_alarm")])
+@pytest.mark.parametrize(("celsius", "outcome"), [(40.0, "not_evaluable"), (55.0, "pre_alarm"), (58.0, "pre_alarm")])
 def test_fixed_heat(log: Log, celsius: float, outcome: str) -> None:
     log.put(b.batch(log.seen("heat-1", b.reading(celsius, "temperature", "Cel"), T0)))
     assert log.outcomes == [outcome]
@@ -206,7 +206,7 @@ def test_families_have_machines_of_their_own(log: Log) -> None:
 def rise(log: Log, *samples: tuple[int, float]) -> list[SignalRecord]:
     for at_s, celsius in samples:
         log.put(b.batch(log.seen("heat-1", b.reading(celsius, "temperature", "Cel"), T0 + at_s * 1000)))
-    return log.signals
+    return [signal for signal in log.signals if signal.family == "fire"]
 
 
 def test_a_fast_rise_counts_though_the_limit_is_far_off(log: Log) -> None:
@@ -242,6 +242,19 @@ def test_a_sample_of_a_minute_and_a_half_ago_still_tells_a_rise_and_an_older_one
 
 def test_two_samples_are_too_few_to_tell_a_rise(log: Log) -> None:
     assert rise(log, (0, 20.0), (60, 40.0)) == []
+    assert log.outcomes == ["not_evaluable", "not_evaluable"]
+    assert rise(log, (90, 33.0))[0].label == "temperature"
+
+
+def test_a_rise_that_could_be_told_and_is_none_is_below(log: Log) -> None:
+    rise(log, (0, 20.0), (20, 20.1), (40, 20.2))
+    assert log.outcomes == ["not_evaluable", "not_evaluable", "below"]
+
+
+def test_the_fixed_limit_needs_no_samples(log: Log) -> None:
+    (raised,) = rise(log, (0, 80.0))
+    assert raised.family == "fire"
+    assert log.outcomes == ["pre_alarm"]
 
 
 # --- S2 to S4: alarm --------------------------------------------------------------------------------------------------
