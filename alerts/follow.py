@@ -14,7 +14,7 @@ from typing import Final
 
 from alerts.names import Names
 from alerts.web.center import Center
-from alerts.web.places import map_of
+from alerts.web.places import Map
 from models import seal
 from models.config import Config
 from models.errors import ConfigError
@@ -61,7 +61,7 @@ class Follower:
         self.keys.take_over(keys)
         self.center.logins.admit(self.config.state / "logins", sorted(names.people.person_by_id))
         self.center.office.names = names
-        self.center.city = await asyncio.to_thread(map_of, names.places)
+        self.center.city = await asyncio.to_thread(Map, names.places)
         log.info("names, map and logins are those of the changed config folder")
 
     def _stamp(self) -> Stamp:

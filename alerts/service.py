@@ -24,7 +24,7 @@ from alerts.office import Office
 from alerts.web.app import make_app
 from alerts.web.center import Center
 from alerts.web.logins import SEAT, Logins
-from alerts.web.places import map_of
+from alerts.web.places import Map
 from models import clock, seal
 from models.config import FILE, Config
 from models.errors import ConfigError, Problem
@@ -53,7 +53,7 @@ async def serve(config: Config) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     office = Office(ledger, names)
     dispatcher = Dispatcher(config, keys, office)
-    center = Center(office, dispatcher, logins, map_of(names.places), config.alerts.demo_logins)
+    center = Center(office, dispatcher, logins, Map(names.places), config.alerts.demo_logins)
     app = make_app(center)
     server = _Server(_uvicorn_config(app))
     parts = {

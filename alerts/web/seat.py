@@ -18,7 +18,7 @@ from alerts.casebook import Case
 from alerts.entries import Entry
 from alerts.office import Office
 from alerts.summary import Summary, summarise
-from alerts.web import pictures
+from alerts.web import pictures, places
 from alerts.web.center import TheCenter
 from alerts.web.feed import Cursor, cursor_of, feed
 from alerts.web.logins import SEAT, home
@@ -153,9 +153,9 @@ async def seat_evidence(center: TheCenter, evidence_id: FromPath[str]) -> Respon
 
 
 @get("/api/places", opt={"for": "seat"})
-async def seat_places(center: TheCenter) -> Response[bytes]:
-    """Return the map, as GeoJSON."""
-    return Response(center.city.geojson, media_type="application/geo+json")
+async def seat_places(center: TheCenter, bbox: places.Asked = None, codes: places.Asked = None) -> Response[bytes]:
+    """Return the map of a box or of some places, else of the whole city, as GeoJSON."""
+    return await places.answer(center.city, bbox, codes)
 
 
 @get("/api/health", opt={"for": "seat"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +16,10 @@ from alerts.reports import MOST
 from alerts.web import assets
 from models.clock import now_ms
 from models.config import to_toml
-from models.messages import Alert, OrderStep, Response, Stage
+from models.messages import Alert, OrderStep, Position, Response, Stage
+from models.places.geojson import dump
 from tests.alerts.field import Field, Service
+from tests.alerts.test_map import large
 from tests.alerts.test_service import dispatch
 from tests.alerts.town import Town, chain, city_names, holders, incident, order
 from tests.conftest import embedded_broker, wait_until
@@ -337,3 +340,29 @@ def test_whoever_reports_too_much_is_told_to_call_and_the_seat_reports_for_calle
     with service.client() as nobody:
         for path in ("/report", f"/officer/{person}/report", "/api/reports", f"/officer/{person}/api/reports"):
             assert nobody.get(path).status_code == 401
+
+
+def test_of_a_large_city_the_seat_sees_the_streets_and_around_an_alarm_every_building(
+    town: Town, context: BrowserContext
+) -> None:
+    Path(town.config.folder, "places.geojson").write_bytes(dump(large()))
+    code = city_names().places.device_by_id["cam-01"].cell
+    lon_e7, lat_e7 = large().cell_by_code[code].polygons.array.mean(0).tolist()
+    there = Position(lon_deg=lon_e7 / 1e7, lat_deg=lat_e7 / 1e7, radius_m=15.0)
+    with Field(town) as field, Service(town) as service:
+        seat = open_page(context, service.ready["seat_login"])
+        expect(seat.locator("#map")).to_have_attribute("data-drawn", re.compile("^[1-9]"))
+        assert int(seat.locator("#map").get_attribute("data-drawn") or 0) < len(large().cells)
+        with (
+            seat.expect_response(lambda answer: "codes=" in answer.url) as named,
+            seat.expect_response(lambda answer: "bbox=" in answer.url) as near,
+        ):
+            dispatch(field, position=there)
+        assert code in {one["properties"]["code"] for one in named.value.json()["features"]}
+        drawn = [one["properties"]["layer"] for one in near.value.json()["features"]]
+        assert {"cell", "node", "line"} <= set(drawn)
+        assert "area" not in drawn
+        expect(seat.locator(".leaflet-tooltip.who").first).to_be_visible()
+        with seat.expect_response(lambda answer: "bbox=" in answer.url) as far:
+            seat.click("#whole")
+        assert {one["properties"]["layer"] for one in far.value.json()["features"]} >= {"area", "line"}

@@ -16,7 +16,7 @@ from alerts.office import Office
 from alerts.web.app import make_litestar
 from alerts.web.center import Center
 from alerts.web.logins import Logins
-from alerts.web.places import map_of
+from alerts.web.places import Map
 from models.config import Config
 from models.messages import Status
 from models.seal import Keyring
@@ -227,7 +227,7 @@ def test_every_route_says_for_whom_it_is(tmp_path: Path) -> None:
     async def audiences() -> dict[str, object]:
         office = Office(Ledger.open(f"sqlite:///{tmp_path / 'a.db'}", now_ms=1), city_names())
         dispatcher = Dispatcher(Config(tenant="t"), Keyring({}), office)
-        center = Center(office, dispatcher, Logins({}), map_of(city_names().places), demo_logins=False)
+        center = Center(office, dispatcher, Logins({}), Map(city_names().places), demo_logins=False)
         app = make_litestar(center)
         office.ledger.close()
         handlers = [(route, handler) for route in app.routes for handler in getattr(route, "route_handlers", [])]

@@ -216,7 +216,7 @@ async function start() {
   const [list, places] = await Promise.all([getJson("/api/incidents"), getJson("/api/places")]);
   skewMs = list.now_ms - Date.now();
   detail = new CaseDetail({ decide, demo: list.demo });
-  city = new CityMap($("map"), places, { onPick: (id) => select(id, true) });
+  city = new CityMap($("map"), "/api/places", places, { onPick: (id) => select(id, true) });
   for (const one of list.cases) cases.set(one.incident_id, one);
   const first = list.cases.filter((one) => one.is_open).sort(order)[0];
   if (first) select(first.incident_id);
