@@ -26,8 +26,8 @@ class Case(Record, frozen=True, kw_only=True):
     id: Id
     name: Text
     name_en: Text
-    lon_deg: Annotated[float, Meta(ge=-180, le=180)]
-    lat_deg: Annotated[float, Meta(ge=-90, le=90)]
+    lon_deg: Annotated[float, Meta(ge=-180.0, le=180.0)]
+    lat_deg: Annotated[float, Meta(ge=-90.0, le=90.0)]
     category: Text
     at: dt.datetime
     radius_m: Annotated[float, Meta(ge=0, le=100_000)] = 15.0

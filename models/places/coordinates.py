@@ -27,8 +27,8 @@ SWAPPED: Final = "latitude and longitude are swapped"
 Refuse = Callable[[str, str, str, Polygons | Points | PointE7 | None], None]
 """Takes the place in the file, what is wrong there, the remedy, and what can be drawn of it."""
 
-_Longitude = Annotated[float, Meta(ge=-180, le=180)]
-_Latitude = Annotated[float, Meta(ge=-90, le=90)]
+_Longitude = Annotated[float, Meta(ge=-180.0, le=180.0)]
+_Latitude = Annotated[float, Meta(ge=-90.0, le=90.0)]
 
 P = TypeVar("P")
 S = TypeVar("S", Polygons, Points, PointE7)
