@@ -33,7 +33,7 @@ class Pulse:
     """The heartbeat of one device. Belongs to that device's loop."""
 
     def __init__(self, device_id: str, voice: Voice) -> None:
-        self._device_id = device_id
+        self.device_id = device_id
         self._voice = voice
         self._frame_mono_ms: int | None = None
         self._inference_ms: deque[float] = deque(maxlen=1024)
@@ -61,15 +61,15 @@ class Pulse:
         message = self._message(now, since_ms, self._voice.backlog())
         self._frames = 0
         self._inference_ms.clear()
-        topic = topics.heartbeat(self._voice.tenant, self._device_id)
-        payload = self._voice.keys.seal(topic, encode(message), kid=self._device_id)
+        topic = topics.heartbeat(self._voice.tenant, self.device_id)
+        payload = self._voice.keys.seal(topic, encode(message), kid=self.device_id)
         self._voice.link.publish(topic, payload, qos=0)
 
     def _message(self, now: Moment, since_ms: int, backlog: Backlog) -> Heartbeat:
         p50_ms, p99_ms = np.percentile(self._inference_ms, (50, 99)) if self._inference_ms else (None, None)
         return Heartbeat(
             v=VERSION,
-            device_id=self._device_id,
+            device_id=self.device_id,
             at_ms=now.wall_ms,
             frame_age_ms=None if self._frame_mono_ms is None else max(0, now.mono_ms - self._frame_mono_ms),
             fps=round(self._frames * 1000.0 / since_ms, 2) if since_ms > 0 else 0.0,

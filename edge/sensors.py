@@ -11,6 +11,7 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 from typing import Final
 
 import msgspec
@@ -57,10 +58,12 @@ def read_new(path: Path, place: Place) -> tuple[list[tuple[int, bytes]], Place]:
     """Return the complete new lines of `path` with their numbers, and the place behind them; at most 256 KiB.
 
     Raises:
-        SourceError: the file is not there or cannot be read.
+        SourceError: the file is not there, cannot be read, or is no file but a pipe or a folder.
     """
     try:
         stat = path.stat()
+        if not S_ISREG(stat.st_mode):  # opening a pipe would wait for its writer
+            raise SourceError(f"{path}: is no regular file; check edge.sensors.source")
         if (stat.st_ino, stat.st_size) == (place.file_id, place.offset):
             return [], place  # nothing new, as nearly always: not worth opening it
         with path.open("rb") as file:

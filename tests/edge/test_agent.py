@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
 import subprocess
@@ -19,6 +20,7 @@ from edge import moment
 from edge.agent import Agent, ended_path, outbox_path
 from edge.machine import machine_hash
 from edge.outbox import Outbox
+from edge.sensors import CHUNK_BYTES
 from models.config import Camera, Config, Mqtt, Sensor
 from models.detectors import Box, Detector, load
 from models.messages import NO_FAULT, Detection, Fault, Lane, Observation, Quality, Reading, Status, decode
@@ -162,6 +164,22 @@ def test_readings_are_followed_and_bad_lines_are_named(tmp_path: Path, mqtt_brok
     assert [p.value for lane, p in by_lane if isinstance(p, Reading) and lane is Lane.ALARM] == [1.0, 0.0]
     (fault,) = faults(stream, "smoke-01")
     assert f"{source}:2: no reading" in fault.detail
+
+
+def test_files_that_are_followed_together_do_not_wait_for_each_other(
+    tmp_path: Path, mqtt_broker: Mqtt, stream: Stream
+) -> None:
+    line = '{"property": "temperature", "value": 21.5, "unit": "Cel"}\n'
+    many = CHUNK_BYTES // len(line) + 10  # more than is taken at a time
+    (tmp_path / "many.jsonl").write_text(line * many)
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    sources = {"cam-01": "pipe.jsonl", "smoke-01": "missing.jsonl", "cam-02": "many.jsonl"}
+    sensors = tuple(Sensor(device=device, source=source) for device, source in sources.items())
+    with running(write_config(tmp_path, mqtt_broker, sensors=sensors)):
+        wait_until(lambda: len(stream.by_device("cam-02")) == many, timeout_s=40)
+        wait_until(lambda: {b.device_id for b in stream.heartbeats} == {"edge-01", *sources})
+    assert ["no regular file" in fault.detail for fault in faults(stream, "cam-01")] == [True]
+    assert ["No such file" in fault.detail for fault in faults(stream, "smoke-01")] == [True]
 
 
 def test_nothing_is_lost_while_the_broker_is_away(tmp_path: Path, keys: Keyring) -> None:

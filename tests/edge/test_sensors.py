@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -114,3 +115,10 @@ def test_a_line_without_an_end_does_not_stop_the_file(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"s\.jsonl: No such file.*check edge\.sensors\.source"):
         read_new(tmp_path / "s.jsonl", Place())
+
+
+def test_what_is_no_file_is_named_and_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("pipe", ""):
+        with pytest.raises(SourceError, match=r"is no regular file; check edge\.sensors\.source"):
+            read_new(tmp_path / name, Place())
