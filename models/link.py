@@ -67,7 +67,7 @@ class Link:
         self.refused: str | None = None
         """Why the broker refuses us, while it does."""
         self._settings = settings
-        self._subscriptions = subscriptions
+        self._subscriptions = dict.fromkeys(subscriptions)
         self._greetings = greetings
         self._on_message = on_message
         self._on_change = on_change
@@ -145,8 +145,15 @@ class Link:
         """Listen to more, now and after every reconnect; what is listened to already is passed over."""
         more = tuple(topic for topic in dict.fromkeys(topics) if topic not in self._subscriptions)
         if more:
-            self._subscriptions += more
+            self._subscriptions = {**self._subscriptions, **dict.fromkeys(more)}  # the link's thread may be reading it
             self._client.subscribe([(topic, 1) for topic in more])
+
+    def unsubscribe(self, topics: Iterable[str]) -> None:
+        """Listen to these no longer."""
+        gone = [topic for topic in topics if topic in self._subscriptions]
+        if gone:
+            self._subscriptions = dict.fromkeys(topic for topic in self._subscriptions if topic not in gone)
+            self._client.unsubscribe(gone)
 
     def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> bool:
         """Hand `payload` to the connection; return False, having kept nothing, when there is none."""

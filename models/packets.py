@@ -38,6 +38,7 @@ class Client(mqtt.Client):
 
     _held = b""
     _at = 0
+    _is_woken = False
 
     # --- what comes ---
 
@@ -95,13 +96,15 @@ class Client(mqtt.Client):
         if self._thread is None:
             return super()._packet_queue(command, packet, mid, qos, info)
         self._out_packet.append(_packet(command, packet, mid=mid, qos=qos, info=info))
-        # What waits before it is on its way, and takes it along: to wake the loop for each costs more than to send it.
-        if len(self._out_packet) == 1 and self._sockpairW is not None:
+        # To wake the loop for each costs more than to send it.
+        if not self._is_woken and self._sockpairW is not None:
+            self._is_woken = True
             with contextlib.suppress(BlockingIOError):
                 self._sockpairW.send(b"0")
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def _packet_write(self) -> MQTTErrorCode:
+        self._is_woken = False  # before looking: what is queued after the look wakes it again
         waiting, data = self._out_packet, bytearray()
         while waiting and waiting[0]["command"] != MessageType.DISCONNECT and len(data) < TOGETHER_BYTES:
             packet = waiting.popleft()

@@ -76,6 +76,20 @@ def test_a_burst_of_messages_of_all_sizes_comes_whole_and_in_order(mqtt_broker: 
 
 
 @VERSIONS
+def test_what_is_not_subscribed_any_more_does_not_come(mqtt_broker: Mqtt, protocol: int) -> None:
+    listener = Listener(speak(mqtt_broker, protocol), "x/kept")
+    listener.link.subscribe(["x/gone", "x/kept"])
+    listener.link.publish("x/gone", b"1")
+    wait_until(lambda: listener.payloads("x/gone") == [b"1"])
+    listener.link.unsubscribe({"x/gone", "x/never"})
+    for topic in ("x/gone", "x/kept"):
+        listener.link.publish(topic, b"2")
+    wait_until(lambda: listener.payloads("x/kept") == [b"2"])
+    assert listener.payloads("x/gone") == [b"1"]
+    listener.link.stop()
+
+
+@VERSIONS
 def test_a_link_that_is_down_takes_nothing(protocol: int) -> None:
     link = Link(Mqtt(port=free_port(), protocol=5 if protocol == 5 else 4), "sender")
     link.start()

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import socket
+import threading
+
 import pytest
 from paho.mqtt import _packet
-from paho.mqtt.enums import MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from models.packets import Message, _message_at
+from models.packets import Client, Message, _message_at
 
 FIVE = MQTTProtocolVersion.MQTTv5
 VERSIONS = pytest.mark.parametrize("protocol", [FIVE, MQTTProtocolVersion.MQTTv311], ids=["mqtt5", "mqtt311"])
@@ -66,3 +69,19 @@ def test_what_is_not_held_whole_yet_waits(protocol: MQTTProtocolVersion) -> None
 )
 def test_what_is_no_plain_message_is_left_to_paho(data: bytes) -> None:
     assert _message_at(data, 0, has_properties=True) is None
+
+
+def test_what_is_queued_leaves_together_and_wakes_the_loop_once() -> None:
+    client = Client(CallbackAPIVersion.VERSION2)
+    client._thread = threading.current_thread()  # as if the loop ran on one
+    client._sockpairR, client._sockpairW = socket.socketpair()
+    client._sock, broker = socket.socketpair()
+    packets = [published(0, "a/b", bytes([n]) * 50, FIVE) for n in range(5)]
+    for some in (packets[:3], packets[3:]):
+        for packet in some:
+            client._packet_queue(0x30, packet, 0, 0)
+        assert client._sockpairR.recv(10) == b"0"
+        assert client._packet_write() is MQTTErrorCode.MQTT_ERR_SUCCESS
+        assert broker.recv(10_000) == b"".join(some)
+    for one in (client._sockpairR, client._sockpairW, client._sock, broker):
+        one.close()
