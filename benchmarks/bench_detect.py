@@ -7,6 +7,7 @@ random weights: they only serve to time the network. A picture is a JPEG of 1920
 `nms` is all that comes after the network. `network_ms` is the network alone; `end_to_end_ms` is letterbox, inference
 and NMS, against the network time alone of a peer. `mixed_end_to_end_ms` sets it against a peer of another size and
 precision, and is no comparison of like with like.
+`picture_in_batch_cpu_ms` is what one of n costs, `crowd_pictures_per_s` what eight cameras get that run when they can.
 The three with `_cpu_` are the same in processor time, at one thread: others who use the machine hardly move them.
 """
 
@@ -20,19 +21,19 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import cv2
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
 from benchmarks.yolov8n import build, quantise
 from models.detectors import load
-from models.detectors.manifest import ZOO, Precision, read_manifest
+from models.detectors.batching import MOST
+from models.detectors.manifest import ZOO, Input, Precision, read_manifest
 from models.detectors.session import Options, Session, open_session
 
 BENCH: Final = "detect"
@@ -40,6 +41,8 @@ CLIP: Final = Path(__file__).parents[1] / "edge" / "demo" / "street_fire.mp4"
 WIDTH, HEIGHT = 1920, 1080
 PEER_SIZES: Final = (320, 640)
 BATCHES: Final = (1, 2, 4, 8)
+CROWD: Final = 8  # cameras on one device
+CROWD_SLICE_S: Final = 0.5
 WARM: Final = 5
 STAGES: Final = ("decode", "letterbox", "inference", "nms")
 Samples = dict[str, list[float]]
@@ -185,38 +188,55 @@ def report(own: Sequence[Contender], others: Mapping[tuple[int, str], Contender]
         line(case, "pictures_per_s", 1000 / contender.median("end_to_end"), "1/s")
 
 
-def in_batches(path: Path, batch: int) -> bytes:
-    """A network of ours for so many pictures at once: the side of the batch is 1 in its input and its new shapes."""
-    model = onnx.load(str(path))
-    for value in (*model.graph.input, *model.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_value = batch
-    reshaped = {node.input[1] for node in model.graph.node if node.op_type == "Reshape"}
-    for constant in model.graph.initializer:
-        if constant.name in reshaped:
-            shape = numpy_helper.to_array(constant).copy()
-            shape[0] *= batch
-            constant.CopyFrom(numpy_helper.from_array(shape, constant.name))
-    del model.graph.value_info[:]
-    content: bytes = model.SerializeToString()
-    return content
-
-
-def batching(folder: Path, seconds: float) -> None:
-    """Print what a picture costs alone and in a batch of ours: whether cameras should wait for each other."""
+def batching(seconds: float) -> None:
+    """Print what a picture costs alone and in a batch of ours."""
     contenders = []
     for name, precision in networks(()):
         manifest = read_manifest(name)
         size = manifest.input.width_px
         for batch in BATCHES:
-            path = folder / f"{name}-{precision}-{batch}.onnx"
-            path.write_bytes(in_batches(ZOO / manifest.network(precision).file, batch))
+            session = open_session(ZOO / manifest.network(precision).file, None)
             pictures = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), np.uint8)
             case = {"network": name, "precision": precision, "size": size, "threads": 1, "batch": batch}
-            contenders.append(alone(open_session(path, None), {manifest.input.name: pictures}, case))
+            contenders.append(alone(session, {manifest.input.name: pictures}, case))
     take_turns(contenders, seconds)
     for contender in contenders:
         value = contender.median("inference_cpu") / int(str(contender.case["batch"]))
         line(contender.case, "picture_in_batch_cpu_ms", value, "ms")
+
+
+def crowd(seconds: float) -> None:
+    """Print pictures per second of more cameras than cores, those that wait together against one at a time."""
+    for name, precision in networks(()):
+        manifest = read_manifest(name)
+        path, rates = ZOO / manifest.network(precision).file, defaultdict(list)
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            for together in (1, MOST):
+                session = open_session(path, None, Options(together=together))
+                rates[together].append(rate(session, manifest.input, CROWD_SLICE_S))
+        value, alone_per_s = float(np.median(rates[MOST])), float(np.median(rates[1]))
+        case = {"network": name, "precision": precision, "threads": 1, "cameras": CROWD}
+        figures = {"peer": "one at a time", "peer_value": round(alone_per_s, 2), "ratio": round(value / alone_per_s, 3)}
+        line(case, "crowd_pictures_per_s", value, "1/s", **figures)
+
+
+def rate(session: Session, wanted: Input, seconds: float) -> float:
+    """Pictures per second of `CROWD` cameras that have always one ready."""
+    begun_s = time.perf_counter()
+
+    def watch(seed: int) -> int:
+        shape = (1, wanted.height_px, wanted.width_px, 3)
+        feeds = {wanted.name: np.random.default_rng(seed).integers(0, 256, shape, np.uint8)}
+        count = 0
+        while time.perf_counter() < begun_s + seconds:
+            session.run(feeds)
+            count += 1
+        return count
+
+    with ThreadPoolExecutor(CROWD) as pool:
+        seen = sum(pool.map(watch, range(CROWD)))
+    return seen / (time.perf_counter() - begun_s)
 
 
 WATCH: Final = """
@@ -260,7 +280,8 @@ def main() -> None:
             report(own, others)
         if not args.quick:
             cv2.setNumThreads(1)
-            batching(Path(name), 60)
+            batching(60)
+            crowd(10)
     for network, precision in named:
         for cameras in (1, 4):
             memory(network, precision, cameras)

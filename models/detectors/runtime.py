@@ -127,9 +127,10 @@ class Detector:
     def _open(self, options: Options) -> Session:
         external = self.manifest.external
         session = open_session(self._path, self._network.sha256, options, external=external)
-        # What the graph leaves open is fixed here, so that memory and constants are laid out once.
+        # What the graph leaves open is fixed here, so that memory and constants are laid out once; the number of
+        # pictures is not, where those of several cameras can run together.
         sides = zip(session.inputs[0].shape, self._canvas.tensor.shape, strict=False)
-        left_open = {side: value for side, value in sides if isinstance(side, str)}
+        left_open = {side: value for side, value in sides if isinstance(side, str) and side != session.shared_side}
         if not left_open:
             return session
         return open_session(self._path, self._network.sha256, options, external=external, sides=left_open)

@@ -1,25 +1,26 @@
 """The one door to ONNX Runtime: sessions that are opened once, whoever uses them, and run without a copy.
 
 Inputs are read where they lie. IO binding with outputs laid out beforehand was measured and gained nothing on a
-processor: 3.15 ms against 3.13 ms for the INT8 detector at 320 px. Pictures of several cameras in one batch of 2, 4 or
-8 were measured (`benchmarks/bench_detect.py`): each costs 12, 17 and 18 % less processor time in INT8 and at most 4 %
-less in FP32. Every camera runs alone all the same: it would wait for the frames of the others.
+processor: 3.15 ms against 3.13 ms for the INT8 detector at 320 px.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from weakref import WeakValueDictionary
 
+import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 
+from models.detectors.batching import MOST, Batcher
 from models.detectors.onnx_file import OnnxFile, read_onnx
 from models.errors import ConfigError, Problem
 
@@ -52,12 +53,14 @@ class Options:
         threads: within one picture. One is best where each camera has a thread of its own.
         provider: `cpu`, or another that this build of ONNX Runtime has, such as `xnnpack` or `cuda`.
         is_exact: INT8 sums without the saturation of x86 cores that have no VNNI; slower, and only there.
+        together: most pictures of waiting cameras that run in one batch.
         optimised_to: write the graph there as ONNX Runtime has rewritten it.
     """
 
     threads: int = 1
     provider: str = "cpu"
     is_exact: bool = False
+    together: int = MOST
     optimised_to: Path | None = None
 
 
@@ -81,6 +84,7 @@ class Session:
         file: what stands in it.
         inputs: in the order of the graph.
         outputs: likewise.
+        shared_side: name of the number of pictures, where the graph leaves it open.
     """
 
     def __init__(self, path: Path, content: bytes, file: OnnxFile, options: Options, sides: Mapping[str, int]) -> None:
@@ -106,18 +110,49 @@ class Session:
         self.inputs = tuple(_tensor(value) for value in self._session.get_inputs())
         self.outputs = tuple(_tensor(value) for value in self._session.get_outputs())
         self._names = [tensor.name for tensor in self.outputs]
+        self.shared_side = shared_side(self.inputs, self.outputs)
+        self._batcher: Batcher | None = None
+        if self.shared_side is not None and self._gives_batches():
+            name = self.inputs[0].name
+            lanes = max(1, len(os.sched_getaffinity(0)) // options.threads)
+            self._batcher = Batcher(lambda pictures: self._run({name: pictures}), lanes=lanes, most=options.together)
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Outputs by name. Contiguous arrays are read where they lie.
+        """Outputs by name. Contiguous arrays are read where they lie; single pictures that wait run together.
 
         Raises:
             ConfigError: the network cannot take them.
         """
+        if self._batcher is not None and all(len(array) == 1 for array in feeds.values()):
+            [picture] = feeds.values()
+            return dict(zip(self._names, self._batcher.run(picture), strict=True))
+        return dict(zip(self._names, self._run(feeds), strict=True))
+
+    def _gives_batches(self) -> bool:
+        """Whether two pictures are answered as two: some graphs leave the side open and hold 1 within."""
+        first = self.inputs[0]
+        sides = [side for side in first.shape[1:] if isinstance(side, int)]
+        if len(sides) != len(first.shape) - 1 or first.element not in ELEMENTS.values():
+            return False
+        pictures = np.zeros((2, *sides), first.element)
         try:
-            return dict(zip(self._names, self._session.run(self._names, feeds), strict=True))
+            return all(len(output) == len(pictures) for output in self._run({first.name: pictures}))
+        except ConfigError:
+            return False
+
+    def _run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        try:
+            outputs: list[NDArray[Any]] = self._session.run(self._names, feeds)
         except (*ERRORS, ValueError) as error:
             what = f"it cannot be run: {_first_line(error)}"
             raise ConfigError([Problem(self.path, "$", what, "correct `input` in the manifest")]) from error
+        return outputs
+
+
+def shared_side(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> str | None:
+    """The name of the number of pictures, where a graph with one input leaves it open and all outputs have it first."""
+    side = inputs[0].shape[0] if len(inputs) == 1 and inputs[0].shape else None
+    return side if isinstance(side, str) and all(output.shape[:1] == (side,) for output in outputs) else None
 
 
 _opened: WeakValueDictionary[object, Session] = WeakValueDictionary()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import onnx
 import torch
+from onnx import numpy_helper
 
 from models.detectors.training.network import Exported, Network
 from models.detectors.training.train import load_network
@@ -44,6 +45,7 @@ def export(network: Network, size_px: int) -> onnx.ModelProto:
     )
     model: onnx.ModelProto = program.model_proto
     strip(model)
+    open_batch(model)
     onnx.checker.check_model(model, full_check=True)
     return model
 
@@ -55,3 +57,20 @@ def strip(model: onnx.ModelProto) -> None:
     for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output, model.graph):
         part.doc_string = ""
         del part.metadata_props[:]
+
+
+def open_batch(model: onnx.ModelProto) -> None:
+    """Let a network that was exported with one picture take any number of them, in place.
+
+    Asked for by PyTorch's exporter, an open side is computed anew in every reshape; a shape can hold it as well.
+    """
+    graph = model.graph
+    for value in (*graph.input, *graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    shapes = {node.input[1] for node in graph.node if node.op_type == "Reshape"}
+    for constant in graph.initializer:
+        if constant.name in shapes:
+            sides = numpy_helper.to_array(constant).copy()
+            sides[0] = -1
+            constant.CopyFrom(numpy_helper.from_array(sides, constant.name))
+    del graph.value_info[:]

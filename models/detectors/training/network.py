@@ -134,7 +134,7 @@ def to_boxes(distances: Tensor, centres: Tensor, strides: Tensor) -> Tensor:
 
 
 class Exported(nn.Module):
-    """What is shipped: (1, h, w, 3) uint8 BGR in, boxes (1, n, 4) in input pixels and scores (1, n, classes) out."""
+    """What is shipped: (b, h, w, 3) uint8 BGR in, boxes (b, n, 4) in input pixels and scores (b, n, classes) out."""
 
     def __init__(self, network: Network, height: int, width: int) -> None:
         super().__init__()
@@ -144,6 +144,6 @@ class Exported(nn.Module):
         self.register_buffer("strides", strides)
 
     def forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
-        """Boxes and scores of one picture."""
+        """Boxes and scores of each picture."""
         distances, logits = self.network(picture.permute(0, 3, 1, 2).float() * (1 / 255))
         return to_boxes(distances, self.centres, self.strides), logits.sigmoid()

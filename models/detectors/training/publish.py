@@ -32,7 +32,7 @@ from models.errors import SourceError
 
 CALIBRATION_PICTURES: Final = 96
 MOST_LOST: Final = 0.01  # AP50 of any label on validation, or the INT8 network is not the default
-VERSION: Final = "0.3.0"
+VERSION: Final = "0.4.0"
 GATE_PANS: Final = 300
 PAN_FPS: Final = 2.0  # what the edge publishes of one track at most
 

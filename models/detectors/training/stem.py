@@ -34,7 +34,7 @@ def pack_stem(model: onnx.ModelProto) -> None:
     """Rewrite the beginning of an exported network in place; what it computes stays, to rounding.
 
     Args:
-        model: takes (1, h, w, 3) uint8, w a multiple of 4, and begins with Transpose, Cast, Mul, Conv, Relu; the
+        model: takes (n, h, w, 3) uint8, w a multiple of 4, and begins with Transpose, Cast, Mul, Conv, Relu; the
             convolution is 3x3 with stride 2 and padding 1.
 
     Raises:
@@ -45,8 +45,8 @@ def pack_stem(model: onnx.ModelProto) -> None:
     weight, bias = packed_weight(stem.weight), np.tile(stem.bias, COLUMNS)
     rows, columns, channels = stem.height // 2, stem.width // 2, len(stem.bias)
     shapes = {
-        "packed_in": [1, stem.height, stem.width // TOGETHER, TOGETHER * 3],
-        "packed_out": [1, rows, columns, channels],
+        "packed_in": [-1, stem.height, stem.width // TOGETHER, TOGETHER * 3],
+        "packed_out": [-1, rows, columns, channels],
     }
     made = [
         helper.make_node("Reshape", [stem.picture, "packed_in"], ["packed"]),

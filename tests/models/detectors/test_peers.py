@@ -9,11 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.bench_detect import Contender, Samples, in_batches, networks, report, take_turns
+from benchmarks.bench_detect import Contender, Samples, networks, report, take_turns
 from benchmarks.yolov8n import PARAMETERS, build, count_parameters, quantise
-from models.detectors import read_manifest
 from models.detectors.decode.guess import guess
-from models.detectors.manifest import ZOO, Precision
 from models.detectors.session import Options, open_session
 
 
@@ -80,18 +78,6 @@ def test_every_line_names_case_peer_and_ratio(capsys: pytest.CaptureFixture[str]
     assert (of["end_to_end_cpu_ms"]["value"], of["end_to_end_cpu_ms"]["peer_value"]) == (2.0, 3.0)
     assert of["pictures_per_s"]["value"] == 250
     assert {"decode_p50_ms", "letterbox_p50_ms", "inference_p99_ms", "nms_p50_ms", "end_to_end_p99_ms"} <= of.keys()
-
-
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_a_batch_of_ours_answers_as_one_picture_after_the_other(precision: Precision, tmp_path: Path) -> None:
-    source = ZOO / read_manifest("fire_smoke").network(precision).file
-    path = tmp_path / source.name
-    path.write_bytes(in_batches(source, 2))
-    pictures = np.random.default_rng(0).integers(0, 256, (2, 320, 320, 3), np.uint8)
-    together = open_session(path, None).run({"picture": pictures})
-    for index in range(2):
-        for name, value in open_session(source, None).run({"picture": pictures[index : index + 1]}).items():
-            np.testing.assert_allclose(together[name][index : index + 1], value, atol=1e-4)
 
 
 def test_contenders_take_turns() -> None:
