@@ -15,7 +15,7 @@ FIRE_SMOKE: Final = ("fire", "smoke")
 STREET: Final = ("garbage", "garbage_bin", "overflow", "motor_vehicle", "two_wheeler", "three_wheeler")
 STREET_FILE: Final = (*STREET, "pothole")  # as the label files number them; nothing here learns the last one
 
-FIRE_SHARES: Final = MappingProxyType({"contfire": 0.12, "hiep": 0.26, "hiep_unknown": 0.22, "smallfire": 0.01})
+FIRE_SHARES: Final = MappingProxyType({"contfire": 0.20, "hiep": 0.26, "hiep_unknown": 0.14, "smallfire": 0.01})
 STREET_SHARES: Final = MappingProxyType({"garbage111": 0.5, "nepal": 0.5})
 
 
