@@ -59,7 +59,7 @@ FIRE_CARD = """\
 of the {fires.pictures} `test_cctv` pictures with fire the hint finds {fires.hint} and the alarm {fires.alarm},
 with {quiet.hint} and {quiet.alarm} false pictures of {quiet.pictures};
 On validation it is {own.hint} and {own.alarm} of {own.pictures}.
-Smoke crosses over better: {smoke.hint} and {smoke.alarm} of {smoke.pictures}.
+Of smoke it finds {smoke.hint} and {smoke.alarm} of {smoke.pictures}:
 {unseen.hint} of {unseen.pictures} for fire at the hint and {unseen.alarm} at the alarm
 {hazy.hint} and {hazy.alarm} for smoke;
 `house_fire` is reported after {house_smoke.hint:.1f} s by its smoke, as fire after {house.hint:.1f} s
