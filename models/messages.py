@@ -151,6 +151,8 @@ class Report(Message, frozen=True, kw_only=True, tag_field="kind", tag="report")
     text: Annotated[str, Meta(max_length=2000)] = ""
 
 
+OFFLINE: Final = "offline"
+"""The fault of a device of which another says that it is gone, such as a broker by its last will."""
 NO_FAULT: Final = "none"
 """The fault of a device that had one and can do its duty again."""
 

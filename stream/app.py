@@ -407,4 +407,6 @@ class StreamApp:
             lost=self._lost,
             reloads=self._reloader.applied,
             reloads_refused=self._reloader.refused,
+            foreign_gaps=self._foreign.gaps,
+            foreign_forgotten=self._foreign.forgotten,
         )

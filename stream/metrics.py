@@ -28,6 +28,8 @@ _HELP: Final = {
     "partitions": "Partitions of obs that are this worker's.",
     "restarts": "Times that the watchdog has started this worker anew.",
     "lost": "Records that had to go unread because the log was nearly full.",
+    "foreign_gaps": "Times that messages of a device of another make that numbers them (Sparkplug B) were missing.",
+    "foreign_forgotten": "Names of devices that nobody has admitted, forgotten because they were too many.",
     "reloads": "Times that a changed config folder was put in force.",
     "reloads_refused": "Times that a changed config folder was refused.",
 }

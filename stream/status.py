@@ -32,6 +32,8 @@ class Counters(Struct, frozen=True, kw_only=True):
         reloads: how often this process put a changed config folder in force.
         reloads_refused: how often it refused one; `reloaded.json` says why.
         lost: records of the log that had to go unread because it was nearly full.
+        foreign_forgotten: names of devices that nobody has admitted, forgotten because they were too many.
+        foreign_gaps: how often messages of a device of another make that numbers them were missing, in this process.
     """
 
     observations: int
@@ -48,6 +50,8 @@ class Counters(Struct, frozen=True, kw_only=True):
     lost: int = 0
     reloads: int = 0
     reloads_refused: int = 0
+    foreign_gaps: int = 0
+    foreign_forgotten: int = 0
 
 
 class _State(Struct, frozen=True, kw_only=True):

@@ -10,7 +10,8 @@ from typing import Any, Final, NamedTuple, Protocol
 import msgspec
 
 from models.errors import MessageError, Reason
-from models.messages import Fault, Payload, Quality, Reading, SelfTest
+from models.messages import NO_FAULT, OFFLINE, Fault, Payload, Quality, Reading, SelfTest
+from stream.adapters.names import Host
 
 SETTLE_MS: Final = 5_000
 """After its bridge came up, what a device is said to have seen is cached state, not news."""
@@ -60,12 +61,25 @@ class Dialect(Protocol):
     def common(self) -> tuple[str, ...]:
         """Topic filters, among those of `subscriptions` or within them."""
 
+    def hears(self, topic: str) -> bool:
+        """Whether a message on `topic` is for it."""
+        return any(matches(wanted, topic) for wanted in self.subscriptions)
+
     def hear(self, topic: str, payload: bytes, *, is_retained: bool, now_ms: int) -> Sequence[Heard | Ask]:
         """Say what a message means; nothing for one that is none of its business.
 
         Raises:
             MessageError: it should mean something, and cannot be read.
         """
+
+
+def matches(wanted: str, topic: str) -> bool:
+    """Whether an MQTT topic filter takes a topic."""
+    filters, levels = wanted.split("/"), topic.split("/")
+    if filters[-1] == "#":
+        filters = filters[:-1]
+        levels = levels[: len(filters)]
+    return len(filters) == len(levels) and all(f in ("+", level) for f, level in zip(filters, levels, strict=True))
 
 
 # --- names -----------------------------------------------------------------------------------------------------------
@@ -113,19 +127,25 @@ _NO_NEWS: Final = frozenset({Quality.REPLAYED, Quality.TEST})
 class Faults:
     """Which faults each device has said: one that it goes on saying is no news.
 
-    What is replayed or part of a test is remembered by nobody after us, so it takes no news away.
+    What is replayed or part of a test is remembered by nobody after us, so it takes no news away, but that a device is
+    gone, which is a state and no news. Nor is anything
+    remembered of a device that nobody has admitted: it is news once it is.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, host: Host) -> None:
+        self._host = host
         self._said: set[tuple[str, str]] = set()
 
     def news(self, source: str, fault: str, quality: Quality = Quality.LIVE, *, is_there: bool) -> Iterator[Heard]:
-        """Yield this fault, if it was not there before."""
+        """Yield this fault, if it was not there before; of a device that was gone also that it is back."""
         key = (source, fault)
         if not is_there:
+            if key in self._said and fault == OFFLINE:
+                yield Heard(source, Fault(fault=NO_FAULT), quality)
             self._said.discard(key)
         elif key not in self._said:
-            if quality not in _NO_NEWS:
+            is_known = quality not in _NO_NEWS or (fault == OFFLINE and quality is Quality.REPLAYED)
+            if is_known and self._host.is_admitted(source):
                 self._said.add(key)
             yield Heard(source, Fault(fault=fault), quality)
 

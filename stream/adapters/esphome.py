@@ -7,23 +7,25 @@ from __future__ import annotations
 
 from typing import Final
 
-from models.messages import Quality
-from stream.adapters.dialect import ALARMS, FAULTS, MEASURES, Faults, Heard, heard
+from models.messages import OFFLINE, Quality
+from stream.adapters.dialect import ALARMS, FAULTS, MEASURES, Dialect, Faults, Heard, heard
+from stream.adapters.names import Host
 
 NAME: Final = "esphome"
 _COMPONENTS: Final = frozenset({"sensor", "binary_sensor"})
 
 
-class EspHome:
+class EspHome(Dialect):
     """The nodes under one topic prefix.
 
     Args:
         prefix: under which the nodes' own prefixes lie; empty: at the top.
+        host: who listens.
     """
 
-    def __init__(self, prefix: str = "") -> None:
+    def __init__(self, prefix: str = "", host: Host | None = None) -> None:
         self._prefix = f"{prefix}/" if prefix else ""
-        self._faults = Faults()
+        self._faults = Faults(host or Host())
 
     @property
     def subscriptions(self) -> tuple[str, ...]:
@@ -42,7 +44,7 @@ class EspHome:
         quality = Quality.REPLAYED if is_retained else Quality.LIVE
         node, *rest = topic.removeprefix(self._prefix).split("/")
         if rest == ["status"]:
-            return list(self._faults.news(f"{NAME}/{node}", "offline", quality, is_there=payload == b"offline"))
+            return list(self._faults.news(f"{NAME}/{node}", OFFLINE, quality, is_there=payload == b"offline"))
         source = f"{NAME}/{node}/{rest[1]}"
         name = meaning(rest[1])
         fields = {name: payload.decode("utf-8", "replace")} if name else {}

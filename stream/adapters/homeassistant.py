@@ -1,4 +1,4 @@
-"""Home Assistant discovery: entities that announce themselves, and the announcement of our own devices.
+"""Home Assistant discovery: entities that announce themselves.
 
 An entity's config names the topic of its state; that topic is subscribed then. A value template is Jinja and comes from
 the network: only a path into the JSON is understood, and anything else is refused.
@@ -7,16 +7,13 @@ the network: only a path into the JSON is understood, and anything else is refus
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
-import msgspec
-
-from models import topics
 from models.errors import MessageError, Reason
-from models.messages import Quality
-from models.places import Device, DeviceKind
-from stream.adapters.dialect import Faults, Heard, celsius, fields_of, heard, number
+from models.messages import OFFLINE, Quality
+from stream.adapters.dialect import Dialect, Faults, Heard, celsius, fields_of, heard, matches, number
+from stream.adapters.names import Host, Names
 
 NAME: Final = "homeassistant"
 MAX_TOPIC: Final = 512
@@ -75,33 +72,42 @@ class Entity(NamedTuple):
     unit: str
     availability: tuple[Availability, ...]
 
+    @property
+    def topics(self) -> Iterable[str]:
+        """Where something is said of it."""
+        return dict.fromkeys((self.state_topic, *(said.topic for said in self.availability)))
 
-class HomeAssistant:
+
+class HomeAssistant(Dialect):
     """All entities under one discovery prefix.
 
     Args:
         prefix: the discovery prefix.
+        host: who listens.
     """
 
-    def __init__(self, prefix: str = NAME) -> None:
+    def __init__(self, prefix: str = NAME, host: Host | None = None) -> None:
+        host = host or Host()
         self._prefix = prefix
-        self._faults = Faults()
-        self._entities: dict[str, Entity] = {}
+        self._faults = Faults(host)
+        self._entities: Names[Entity] = Names(host)
+        """By the topic of its announcement."""
+        self._named: dict[str, dict[str, Entity]] = {}
+        """Who is meant by a message, by its topic and that of the announcement."""
 
     @property
     def subscriptions(self) -> tuple[str, ...]:
-        """Topic filters: the announcements, and what those named so far."""
-        named = {
-            topic
-            for one in self._entities.values()
-            for topic in (one.state_topic, *(said.topic for said in one.availability))
-        }
-        return (f"{self._prefix}/#", *sorted(named))
+        """Topic filters: the announcements, and what those that are remembered name."""
+        return (f"{self._prefix}/#", *self._named)
 
     @property
     def common(self) -> tuple[str, ...]:
         """The announcements."""
         return (f"{self._prefix}/#",)
+
+    def hears(self, topic: str) -> bool:
+        """Whether a message on `topic` is for it."""
+        return topic in self._named or matches(f"{self._prefix}/#", topic)
 
     def hear(self, topic: str, payload: bytes, *, is_retained: bool, now_ms: int) -> list[Heard]:
         """Say what a message means; an announcement means nothing by itself, retained as it is."""
@@ -111,23 +117,36 @@ class HomeAssistant:
                 self._announced(topic, payload)
             return []
         quality = Quality.REPLAYED if is_retained else Quality.LIVE
-        return [said for entity in self._entities.values() for said in self._said(entity, topic, payload, quality)]
+        meant = self._named.get(topic, {}).values()
+        return [said for entity in meant for said in self._said(entity, topic, payload, quality)]
 
     def _announced(self, topic: str, payload: bytes) -> None:
-        if not payload:
-            self._entities.pop(topic, None)
-            return
         component = topic.split("/")[1]
-        if component in ("binary_sensor", "sensor"):
-            entity = _entity(component, fields_of(payload, topic))
-            if entity is not None:
-                self._entities[topic] = entity
+        if component not in ("binary_sensor", "sensor"):
+            return
+        entity = _entity(component, fields_of(payload, topic)) if payload else None
+        if payload and entity is None:
+            return
+        self._forget(topic, self._entities.pop(topic))
+        if entity is None:
+            return
+        for named in entity.topics:
+            self._named.setdefault(named, {})[topic] = entity
+        pushed_out = self._entities.put(topic, entity, source=entity.source)
+        if pushed_out:
+            self._forget(*pushed_out)
+
+    def _forget(self, announcement: str, entity: Entity | None) -> None:
+        for named in entity.topics if entity else ():
+            del self._named[named][announcement]
+            if not self._named[named]:
+                del self._named[named]
 
     def _said(self, entity: Entity, topic: str, payload: bytes, quality: Quality) -> Iterator[Heard]:
         for said in entity.availability:
             if topic == said.topic:
                 is_gone = str(_at(payload, said.path, topic)) == said.gone
-                yield from self._faults.news(entity.source, "offline", quality, is_there=is_gone)
+                yield from self._faults.news(entity.source, OFFLINE, quality, is_there=is_gone)
         if topic == entity.state_topic:
             value = _at(payload, entity.path, topic)
             if entity.component == "binary_sensor":
@@ -217,79 +236,3 @@ def _at(payload: bytes, path: tuple[str, ...], topic: str) -> object:
     for step in path:
         value = value.get(step) if isinstance(value, dict) else None
     return value
-
-
-# --- our own devices -------------------------------------------------------------------------------------------------
-
-# What we send is one line of JSON and its seal on the next; a template sees the first line alone.
-_LINE: Final = "(value.split('\\n')[0] | from_json)"
-_ONLINE: Final = "{{ 'online' if " + _LINE + ".online else 'offline' }}"
-_NEWEST: Final = (
-    "{% set said = " + _LINE + ".observations | rejectattr('quality', 'in', ['replayed', 'test'])"
-    " | selectattr('payload.property', 'eq', '<property>') | map(attribute='payload.value') | list %}"
-)
-_MEASURED: Final = _NEWEST + "{{ said[-1] if said }}"
-_DETECTED: Final = _NEWEST + "{{ ('ON' if said[-1] >= 0.5 else 'OFF') if said }}"
-"""Of a message that says nothing of the property nothing comes out, and Home Assistant leaves the state as it is."""
-
-
-class _Shown(NamedTuple):
-    """A property of one of our devices: its unit, or None of a yes or no, and what Home Assistant calls its class."""
-
-    property: str
-    device_class: str | None
-    unit: str | None = None
-
-
-_SHOWN: Final = {
-    DeviceKind.SMOKE: (_Shown("smoke", "smoke"),),
-    DeviceKind.HEAT: (_Shown("heat_alarm", "heat"), _Shown("temperature", "temperature", "°C")),
-    DeviceKind.GAS: (_Shown("gas_alarm", "gas"), _Shown("gas", None, "%")),
-    DeviceKind.CO: (_Shown("co_alarm", "carbon_monoxide"), _Shown("co", "carbon_monoxide", "ppm")),
-    DeviceKind.FLOOD: (_Shown("water_leak", "moisture"), _Shown("water_level", "distance", "cm")),
-}
-
-
-def announcements(device: Device, tenant: str, prefix: str = NAME) -> Iterator[tuple[str, bytes]]:
-    """Yield the retained messages (topic, payload) by which one of our devices appears in Home Assistant.
-
-    It is shown as connected or not, by the `status` topic that its agent keeps, and a sensor with what it measures.
-    """
-    unique = f"gridwarden_{tenant}_{device.id}"
-    status = topics.status(tenant, device.agent or device.id)
-    shared = {
-        "device": {
-            "identifiers": [unique],
-            "name": device.name_en,
-            "manufacturer": "Gridwarden",
-            "model": str(device.kind),
-            "suggested_area": device.cell,
-        },
-        "origin": {"name": "Gridwarden"},
-    }
-    connected = {
-        "name": None,
-        "device_class": "connectivity",
-        "state_topic": status,
-        "value_template": _ONLINE,
-        "payload_on": "online",
-        "payload_off": "offline",
-    }
-    yield _announcement(prefix, "binary_sensor", unique, "connected", connected | shared)
-    for shown in _SHOWN.get(device.kind, ()):
-        component, template = ("sensor", _MEASURED) if shown.unit else ("binary_sensor", _DETECTED)
-        config = {
-            "name": shown.property.replace("_", " ").capitalize(),
-            "device_class": shown.device_class,
-            "unit_of_measurement": shown.unit,
-            "state_topic": topics.obs(tenant, device.id),
-            "value_template": template.replace("<property>", shown.property),
-            "availability": [{"topic": status, "value_template": _ONLINE}],
-        }
-        said = {key: value for key, value in config.items() if value is not None}
-        yield _announcement(prefix, component, unique, shown.property, said | shared)
-
-
-def _announcement(prefix: str, component: str, unique: str, name: str, config: dict[str, Any]) -> tuple[str, bytes]:
-    node = re.sub(r"[^a-zA-Z0-9_-]", "_", unique)
-    return f"{prefix}/{component}/{node}/{name}/config", msgspec.json.encode(config | {"unique_id": f"{unique}_{name}"})

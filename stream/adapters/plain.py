@@ -5,22 +5,24 @@ from __future__ import annotations
 from typing import Any, Final
 
 from models.messages import Quality
-from stream.adapters.dialect import FRESH_MS, Faults, Heard, fields_of, heard, moment_ms
+from stream.adapters.dialect import FRESH_MS, Dialect, Faults, Heard, fields_of, heard, moment_ms
+from stream.adapters.names import Host
 
 NAME: Final = "json"
 _TIMES: Final = ("timestamp_ms", "timestamp", "time", "ts")
 
 
-class PlainJson:
+class PlainJson(Dialect):
     """Messages of one topic filter.
 
     Args:
         topic: the filter; what its topics are called names their devices.
+        host: who listens.
     """
 
-    def __init__(self, topic: str) -> None:
+    def __init__(self, topic: str, host: Host | None = None) -> None:
         self._topic = topic
-        self._faults = Faults()
+        self._faults = Faults(host or Host())
 
     @property
     def subscriptions(self) -> tuple[str, ...]:

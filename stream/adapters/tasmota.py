@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from models.messages import Quality, Reading
-from stream.adapters.dialect import CONTACT, Faults, Heard, celsius, fields_of, heard, number, truth
+from models.messages import OFFLINE, Quality, Reading
+from stream.adapters.dialect import CONTACT, Dialect, Faults, Heard, celsius, fields_of, heard, number, truth
+from stream.adapters.names import Host
 
 NAME: Final = "tasmota"
 _ZONE_STATUS: Final = {2: "tamper", 3: "battery_low", 6: "trouble", 8: "test", 9: "battery_defect"}
@@ -20,11 +21,15 @@ _NAMED: Final = {"Fire": "smoke", "Water": "water_leak", "CO": "carbon_monoxide"
 """What the bridge calls the first bit, where it knows the type of the zone. ``CO`` is a yes or no here."""
 
 
-class Tasmota:
-    """All Tasmota devices of a broker, with the default topic order ``%prefix%/%topic%/``."""
+class Tasmota(Dialect):
+    """All Tasmota devices of a broker, with the default topic order ``%prefix%/%topic%/``.
 
-    def __init__(self) -> None:
-        self._faults = Faults()
+    Args:
+        host: who listens.
+    """
+
+    def __init__(self, host: Host | None = None) -> None:
+        self._faults = Faults(host or Host())
 
     @property
     def subscriptions(self) -> tuple[str, ...]:
@@ -43,7 +48,7 @@ class Tasmota:
         source = f"{NAME}/{device}"
         quality = Quality.REPLAYED if is_retained else Quality.LIVE
         if kind == "LWT":
-            return list(self._faults.news(source, "offline", quality, is_there=payload.strip() == b"Offline"))
+            return list(self._faults.news(source, OFFLINE, quality, is_there=payload.strip() == b"Offline"))
         return list(self._said(source, fields_of(payload, f"a message of {source}"), quality))
 
     def _said(self, source: str, fields: Mapping[str, Any], quality: Quality) -> Iterator[Heard]:

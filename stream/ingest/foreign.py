@@ -12,7 +12,7 @@ from typing import Final
 
 from models.config import Adapter, Config
 from models.errors import MessageError, Reason
-from models.messages import ButtonPress, Lane, Observation, Payload, Reading
+from models.messages import ButtonPress, Fault, Lane, Observation, Payload, Reading
 from models.places import DeviceKind, Places
 from stream.adapters import (
     Ask,
@@ -25,16 +25,21 @@ from stream.adapters import (
     Tasmota,
     Zigbee2Mqtt,
 )
+from stream.adapters.announcing import announcements
 from stream.adapters.dialect import CONTACT
 from stream.adapters.homeassistant import NAME as HOME_ASSISTANT
-from stream.adapters.homeassistant import announcements
+from stream.adapters.names import Host, Names
+from stream.adapters.zigbee2mqtt import NAME as ZIGBEE2MQTT
 from stream.ingest.registry import FIXED_RADIUS_M, Registry, Site
+from stream.log.engine import is_kafka
 from stream.records import Said, TimeSource
 from stream.zones.row import FOREIGN_OUTBOX
 
 MAX_AHEAD_MS: Final = 5 * 60_000
 SAY_AGAIN_MS: Final = 3_600_000
 """An unknown device is a dead letter once in so long: it may speak every second."""
+UNKNOWN: Final = 10_000
+"""Unknown devices of which we know when they were listed."""
 _BY_CONTACT: Final = {
     DeviceKind.SMOKE: "smoke",
     DeviceKind.HEAT: "heat_alarm",
@@ -47,8 +52,9 @@ _BY_CONTACT: Final = {
 
 def foreign_of(config: Config, places: Places, process: str) -> Foreign:
     """Return all dialects that a config names; where Home Assistant is one, our own devices appear there."""
-    dialects = [dialect_of(adapter) for adapter in config.stream.adapters]
-    return Foreign(dialects, process, greetings_of(config, places))
+    host = Host()
+    dialects = [dialect_of(adapter, host, hears_all=not is_kafka(config)) for adapter in config.stream.adapters]
+    return Foreign(dialects, process, greetings_of(config, places), host)
 
 
 def greetings_of(config: Config, places: Places) -> list[tuple[str, bytes]]:
@@ -63,22 +69,21 @@ def greetings_of(config: Config, places: Places) -> list[tuple[str, bytes]]:
     ]
 
 
-def dialect_of(adapter: Adapter) -> Dialect:
-    """Return what understands the devices of an adapter."""
-    base = {"base": adapter.base} if adapter.base else {}
+def dialect_of(adapter: Adapter, host: Host | None = None, *, hears_all: bool = True) -> Dialect:
+    """Return what understands the devices of an adapter; `hears_all`: this worker divides them with no other."""
     match adapter.kind:
         case "zigbee2mqtt":
-            return Zigbee2Mqtt(**base)
+            return Zigbee2Mqtt(adapter.base or ZIGBEE2MQTT, host)
         case "tasmota":
-            return Tasmota()
+            return Tasmota(host)
         case "homeassistant":
-            return HomeAssistant(adapter.base or HOME_ASSISTANT)
+            return HomeAssistant(adapter.base or HOME_ASSISTANT, host)
         case "sparkplug":
-            return Sparkplug(adapter.base or "+")
+            return Sparkplug(adapter.base or "+", host, hears_all=hears_all)
         case "esphome":
-            return EspHome(adapter.base)
+            return EspHome(adapter.base, host)
         case "json":
-            return PlainJson(adapter.base)
+            return PlainJson(adapter.base, host)
 
 
 class Foreign:
@@ -87,20 +92,27 @@ class Foreign:
     Args:
         process: names this process, and no other.
         greetings: retained messages by which our own devices appear in the world of another make.
+        host: the one that the dialects know.
 
     Attributes:
         asks: what the dialects want said; whoever says it empties the list.
     """
 
     def __init__(
-        self, dialects: Sequence[Dialect] = (), process: str = "", greetings: Sequence[tuple[str, bytes]] = ()
+        self,
+        dialects: Sequence[Dialect] = (),
+        process: str = "",
+        greetings: Sequence[tuple[str, bytes]] = (),
+        host: Host | None = None,
     ) -> None:
         self.asks: list[Ask] = []
         self.greetings = list(greetings)
         self._dialects = dialects
         self._outbox_id = f"{FOREIGN_OUTBOX}{process}"
         self._seqs: defaultdict[str, int] = defaultdict(int)
-        self._unknown: dict[str, int] = {}
+        self._host = host or Host()
+        self._unknown: Names[int] = Names(self._host, UNKNOWN)
+        """When an unknown device was listed."""
 
     def greet(self, greetings: Sequence[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
         """Take other greetings, and return what is to be said for it: the news, and nothing where a device is gone."""
@@ -109,6 +121,16 @@ class Foreign:
         said = dict(self.greetings)
         self.greetings = list(greetings)
         return [(topic, payload) for topic, payload in news.items() if said.get(topic) != payload]
+
+    @property
+    def gaps(self) -> int:
+        """How often messages of a device that numbers them were missing."""
+        return sum(dialect.gaps for dialect in self._dialects if isinstance(dialect, Sparkplug))
+
+    @property
+    def forgotten(self) -> int:
+        """How often the name of a device that nobody has admitted had to be forgotten for another one."""
+        return self._host.forgotten
 
     @property
     def subscriptions(self) -> tuple[str, ...]:
@@ -128,7 +150,8 @@ class Foreign:
         Raises:
             MessageError: it is in no dialect, cannot be read, or is of a device that nobody has admitted.
         """
-        speaking = [one for one in self._dialects if any(matches(wanted, topic) for wanted in one.subscriptions)]
+        self._host.is_admitted = registry.is_admitted
+        speaking = [one for one in self._dialects if one.hears(topic)]
         if not speaking:
             raise MessageError(Reason.WRONG_SHAPE, f"{topic!r} is no topic of ours")
         heard: list[Heard] = []
@@ -138,15 +161,16 @@ class Foreign:
                     self.asks.append(one)
                 else:
                     heard.append(one)
-        said = [self._said(one, site, now_ms) for one in heard if (site := registry.site_of(one.source))]
+        said = [self._said(one, site, now_ms) for one in heard for site in _sites(one, registry)]
         if not said:
             self._quarantine((one.source for one in heard), now_ms)
         return said
 
     def _quarantine(self, sources: Iterable[str], now_ms: int) -> None:
-        news = [one for one in dict.fromkeys(sources) if now_ms - self._unknown.get(one, -SAY_AGAIN_MS) >= SAY_AGAIN_MS]
+        news = [one for one in dict.fromkeys(sources) if now_ms - (self._unknown.get(one) or 0) >= SAY_AGAIN_MS]
+        for source in news:
+            self._unknown.put(source, now_ms, source=source)
         if news:
-            self._unknown |= dict.fromkeys(news, now_ms)
             listed = ", ".join(news)
             raise MessageError(Reason.UNKNOWN_DEVICE, f"{listed}: `gridwarden devices` lists it, and admits it")
 
@@ -178,6 +202,14 @@ class Foreign:
         )
 
 
+def _sites(heard: Heard, registry: Registry) -> list[Site]:
+    """Return who is meant: a fault of a device, such as that it is gone, is one of all that are parts of it."""
+    site = registry.site_of(heard.source)
+    if site is not None:
+        return [site]
+    return registry.parts_of(heard.source) if isinstance(heard.payload, Fault) else []
+
+
 def _meant(payload: Payload, kind: DeviceKind | None) -> Payload:
     """Return what a device of this kind means by a contact; all else as it is."""
     if not isinstance(payload, Reading) or payload.property != CONTACT:
@@ -186,12 +218,3 @@ def _meant(payload: Payload, kind: DeviceKind | None) -> Payload:
         return ButtonPress()
     meaning = _BY_CONTACT.get(kind) if kind else None
     return Reading(property=meaning, value=payload.value, unit=payload.unit) if meaning else payload
-
-
-def matches(wanted: str, topic: str) -> bool:
-    """Whether an MQTT topic filter takes a topic."""
-    filters, levels = wanted.split("/"), topic.split("/")
-    if filters[-1] == "#":
-        filters = filters[:-1]
-        levels = levels[: len(filters)]
-    return len(filters) == len(levels) and all(f in ("+", level) for f, level in zip(filters, levels, strict=True))

@@ -113,6 +113,14 @@ class Registry:
             source = source.rpartition("/")[0]
         return None
 
+    def parts_of(self, source: str) -> list[Site]:
+        """Return the sites of the devices of another make that are parts of `source`."""
+        return [site for other, site in self._by_source.items() if other.startswith(f"{source}/")]
+
+    def is_admitted(self, source: str) -> bool:
+        """Whether `source` is a device of another make that is one of ours, a part of one, or has one as its part."""
+        return source in self._above or self.site_of(source) is not None
+
     def heard_over(self, agent: str) -> list[Site]:
         """Return the sites of the devices that are heard over the connection of `agent`, its own among them."""
         return self._heard_over.get(agent, [])
@@ -126,6 +134,12 @@ class Registry:
         away_m, key = min(near, default=(REACH_M, ""))
         zone = self.sites[key].zone if away_m < REACH_M else f"@{point[0] // SQUARE},{point[1] // SQUARE}"
         return Site(topics.ALERTS, None, zone, self.partition_of_zone(zone), point, {})
+
+    @cached_property
+    def _above(self) -> frozenset[str]:
+        """Whatever the sources of our devices are parts of."""
+        parts = (source.split("/") for source in self._by_source)
+        return frozenset("/".join(part[:n]) for part in parts for n in range(1, len(part)))
 
     @cached_property
     def _heard_over(self) -> dict[str, list[Site]]:

@@ -220,6 +220,7 @@ class Ingest:
         self._apart = None if is_shared else Apart(begin, functools.partial(self._call, self._deliver))
         self._egress: Egress | None = None
         self._share = share = SHARE if is_shared else ""
+        self._foreign = gate.foreign.filters(share)
         # Not persistent: what came while we were away is sent again by its sender, with its age as of then; a broker
         # would deliver it late, under a sending time that is no longer true, and every repeat of it besides.
         self.link = Link(
@@ -234,7 +235,7 @@ class Ingest:
                 topics.status(gate.tenant, "+"),  # retained, and of a shared one nothing retained comes
                 share + topics.decision(gate.tenant, "+"),
                 share + topics.load(gate.tenant, "+"),  # of a shared one nothing retained comes: the log remembers
-                *gate.foreign.filters(share),
+                *self._foreign,
                 topics.ack(gate.tenant, topics.STREAM),  # for whoever has the order in flight: that may be another
             ),
         )
@@ -318,8 +319,12 @@ class Ingest:
         return may
 
     def _answer_foreign(self, gate: Gate) -> None:
-        """Listen to what has announced itself, and say what the dialects want said."""
-        self.link.subscribe(gate.foreign.filters(self._share))
+        """Listen to what has announced itself, no longer to what is forgotten, and say what the dialects want said."""
+        wanted = gate.foreign.filters(self._share)
+        if wanted != self._foreign:
+            self.link.subscribe(wanted)
+            self.link.unsubscribe(set(self._foreign).difference(wanted))
+            self._foreign = wanted
         while gate.foreign.asks:
             ask = gate.foreign.asks.pop()
             self.link.publish(ask.topic, ask.payload, qos=0)

@@ -27,8 +27,10 @@ class Trouble:
         self._annunciator = annunciator
         self._row, self._rules = annunciator.row, annunciator.rules
 
-    def is_alive(self, device_id: str, *, is_heartbeat: bool = False) -> None:
-        """Take a device's word, whatever it says, for a sign of life."""
+    def is_alive(self, device_id: str, *, is_heartbeat: bool = False, is_said: bool = True) -> None:
+        """Take a device's word, whatever it says, for a sign of life; what was only kept of it begins the watch."""
+        if not is_said and (device_id in self._row.missed_from or device_id in self._row.silent):
+            return
         device = self._rules.places.device_by_id.get(device_id)
         if device is None or self._row.is_elsewhere(device_id):
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from models.messages import Detection, Dropped, Fault, Quality, Reading, SelfTest
+from models.messages import NO_FAULT, OFFLINE, Detection, Dropped, Fault, Observation, Quality, Reading, SelfTest
 from stream.records import (
     ConnectionRecord,
     HeartbeatRecord,
@@ -26,6 +26,8 @@ from stream.zones.trouble import Trouble
 
 _RECORDED: Final[Decided] = (Outcome.RECORDED, None)
 _NEVER_ALARMS: Final[Decided] = (Outcome.NEVER_ALARMS, None)
+_STATES: Final = frozenset((OFFLINE, NO_FAULT))
+"""Faults that a broker may have kept: it is gone still, or back."""
 _NEVER_ALARM: Final = frozenset((Quality.TEST, Quality.REPLAYED))
 
 
@@ -95,7 +97,7 @@ class Turn:
         if not fresh:
             return
         device, turn_to = said.observations[0].device_id, self._annunciator.turn_to
-        self._trouble.is_alive(device)
+        self._trouble.is_alive(device, is_said=any(_is_life(said.observations[k]) for k in fresh))
         turn_to(first + fresh[0])
         self._trouble.weigh_clock(said, fresh)
         faults, floors, outcomes, below = self.row.faults, self._floors, self.outcomes, Outcome.BELOW
@@ -123,7 +125,9 @@ class Turn:
             return self._weigh(located)
         if canary.is_canary(located) and seen.quality is not Quality.REPLAYED:
             self._annunciator.say_canary(located)
-        if seen.quality in _NEVER_ALARM or isinstance(seen.payload, SelfTest):
+        is_state = isinstance(seen.payload, Fault) and seen.payload.fault in _STATES
+        is_kept = seen.quality is Quality.REPLAYED and not is_state
+        if is_kept or seen.quality is Quality.TEST or isinstance(seen.payload, SelfTest):
             return _NEVER_ALARMS
         if isinstance(seen.payload, Fault):
             self._trouble.hear_of_fault(seen.device_id, seen.payload.fault)
@@ -139,6 +143,12 @@ class Turn:
             return _RECORDED
         self._trouble.is_over(located.observation.device_id)
         return self._fusion.weigh(judged, located)
+
+
+def _is_life(seen: Observation) -> bool:
+    """Whether a device says this itself, and now: no broker or bridge that has kept it, or that misses the device."""
+    is_gone = isinstance(seen.payload, Fault) and seen.payload.fault == OFFLINE
+    return seen.quality is not Quality.REPLAYED and not is_gone
 
 
 def _fresh(row: ZoneRow, said: Said) -> Sequence[int]:

@@ -27,9 +27,9 @@ from models.places import DeviceKind, Places
 from models.seal import Keyring
 from stream.adapters import Ask, Dialect, EspHome, Heard, HomeAssistant, PlainJson, Sparkplug, Tasmota, Zigbee2Mqtt
 from stream.adapters import sparkplug as sparkplug_b
-from stream.adapters.dialect import ALARMS
-from stream.adapters.homeassistant import announcements
-from stream.ingest.foreign import matches
+from stream.adapters.announcing import announcements
+from stream.adapters.dialect import ALARMS, matches
+from stream.adapters.names import MOST, Host, Names
 from stream.records import Located
 from stream.zones.rules import Level, Rules
 from tests.stream.builders import Seen, device
@@ -151,7 +151,25 @@ def test_a_zigbee_device_that_is_gone_is_a_fault(payload: bytes) -> None:
     assert hear(bridge, "zigbee2mqtt/hall/smoke/availability", payload) == [
         Heard("zigbee2mqtt/hall/smoke", Fault(fault="offline"))
     ]
+    assert said(hear(bridge, "zigbee2mqtt/hall/smoke/availability", b"online")) == [Fault(fault="none")]
     assert hear(bridge, "zigbee2mqtt/hall/smoke/availability", b"online") == []
+
+
+@pytest.mark.parametrize("is_retained", [False, True])
+def test_a_zigbee_bridge_that_is_gone_takes_the_devices_behind_it_along(is_retained: bool) -> None:
+    bridge = Zigbee2Mqtt(host=Host(lambda source: "smoke" in source))
+    state = "zigbee2mqtt/bridge/state"
+    assert hear(bridge, state, {"state": "offline"}, is_retained=is_retained) == []
+    for name in ("smoke 2", "smoke 1", "lamp"):
+        hear(bridge, f"zigbee2mqtt/{name}/availability", b"online", is_retained=True)
+    quality = REPLAYED if is_retained else LIVE
+    assert hear(bridge, state, {"state": "offline"}, is_retained=is_retained) == [
+        Heard(f"zigbee2mqtt/smoke {n}", Fault(fault="offline"), quality) for n in (1, 2)
+    ]
+    assert hear(bridge, state, {"state": "offline"}, is_retained=is_retained) == []
+    assert hear(bridge, state, {"state": "online"}) == [
+        Heard(f"zigbee2mqtt/smoke {n}", Fault(fault="none")) for n in (1, 2)
+    ]
 
 
 @pytest.mark.parametrize("topic", ["zigbee2mqtt/bridge/devices", "zigbee2mqtt/lamp/set", "zigbee2mqtt/bridge/logging"])
@@ -222,6 +240,7 @@ def test_a_zone_status_is_smoke_of_a_fire_sensor_alone(attributes: dict[str, Any
 def test_tasmotas_last_will_is_a_fault() -> None:
     dialect = Tasmota()
     assert said(hear(dialect, "tele/attic/LWT", b"Offline", is_retained=True)) == [Fault(fault="offline")]
+    assert said(hear(dialect, "tele/attic/LWT", b"Online")) == [Fault(fault="none")]
     assert hear(dialect, "tele/attic/LWT", b"Online") == []
 
 
@@ -245,6 +264,39 @@ def announced(config: dict[str, Any], component: str = "binary_sensor") -> HomeA
     dialect = HomeAssistant()
     assert hear(dialect, f"homeassistant/{component}/hall/smoke/config", config, is_retained=True) == []
     return dialect
+
+
+def test_an_entity_that_nobody_has_admitted_is_forgotten_for_others_and_learnt_again_and_an_admitted_one_never() -> (
+    None
+):
+    host = Host(lambda source: source == "homeassistant/ours")
+    dialect = HomeAssistant(host=host)
+
+    def announce(name: str) -> None:
+        entity = {"device_class": "smoke", "state_topic": f"home/{name}", "unique_id": name}
+        hear(dialect, f"homeassistant/binary_sensor/{name}/smoke/config", entity, is_retained=True)
+
+    for name in ("ours", *(str(n) for n in range(2 * MOST))):
+        announce(name)
+    assert (host.forgotten, len(dialect.subscriptions)) == (MOST, MOST + 2)
+    assert said(hear(dialect, "home/ours", b"ON")) == [reading("smoke", 1.0)]
+    assert not dialect.hears("home/0")
+    announce("0")
+    assert hear(dialect, "home/0", b"ON") == [Heard("homeassistant/0", reading("smoke", 1.0))]
+
+
+def test_what_is_admitted_after_it_was_announced_is_not_forgotten_any_more() -> None:
+    admitted: set[str] = set()
+    host = Host(admitted.__contains__)
+    names = Names[str](host, 2)
+    names.put("a", "A", source="s/a")
+    admitted.add("s/a")
+    for name in "bcd":
+        names.put(name, name.upper(), source=f"s/{name}")
+    names.put("e", "E", source="s/a")
+    assert [names.get(name) for name in "abcde"] == ["A", None, "C", "D", "E"]
+    assert host.forgotten == 1
+    assert (names.pop("a"), names.pop("c"), names.pop("b"), list(names.others)) == ("A", "C", None, ["D"])
 
 
 def test_an_announced_entity_is_subscribed_and_its_state_read_along_its_template() -> None:
@@ -406,6 +458,44 @@ def test_a_birth_is_state_and_data_by_alias_is_news() -> None:
     ]
 
 
+SMOKE_BORN, CALM_BORN = (
+    payload({"name": "Sensors/smoke", "alias": 2, "datatype": 11, "boolean_value": is_there})
+    for is_there in (True, False)
+)
+
+
+def test_an_alarm_in_a_birth_is_news_if_it_was_not_there_when_the_node_was_last_heard() -> None:
+    dialect = Sparkplug()
+    hear(dialect, "spBv1.0/plant/NBIRTH/node1", CALM_BORN)
+    numbered(dialect, "NDATA", 5)  # four are missing, and one of them told of smoke
+    (again,) = hear(dialect, "spBv1.0/plant/NBIRTH/node1", SMOKE_BORN)
+    assert (again.payload, again.quality) == (reading("smoke", 1.0), LIVE)
+    assert {one.quality for one in hear(dialect, "spBv1.0/plant/NBIRTH/node1", SMOKE_BORN)} == {REPLAYED}
+    assert {one.quality for one in hear(dialect, "spBv1.0/plant/NBIRTH/node1", CALM_BORN)} == {REPLAYED}
+
+
+@pytest.mark.parametrize("by_data", [True, False])
+def test_an_alarm_in_a_birth_that_was_there_before_is_state(by_data: bool) -> None:
+    dialect = Sparkplug()
+    hear(dialect, "spBv1.0/plant/NBIRTH/node1", CALM_BORN if by_data else SMOKE_BORN)
+    if by_data:
+        data = payload({"alias": 2, "datatype": 11, "boolean_value": True})
+        assert [one.quality for one in hear(dialect, "spBv1.0/plant/NDATA/node1", data)] == [LIVE]
+    assert {one.quality for one in hear(dialect, "spBv1.0/plant/NBIRTH/node1", SMOKE_BORN)} == {REPLAYED}
+
+
+def test_an_alarm_in_a_birth_is_no_news_if_it_is_retained_a_drill_or_heard_by_one_of_several_workers() -> None:
+    birth = "spBv1.0/plant/NBIRTH/node1"
+    drill = payload(
+        {"name": "smoke", "datatype": 11, "boolean_value": True},
+        {"name": "test", "datatype": 11, "boolean_value": True},
+    )
+    for said_, is_retained, hears_all in ((SMOKE_BORN, True, True), (drill, False, True), (SMOKE_BORN, False, False)):
+        dialect = Sparkplug(hears_all=hears_all)
+        hear(dialect, birth, CALM_BORN)
+        assert {one.quality for one in hear(dialect, birth, said_, is_retained=is_retained)} == {REPLAYED}
+
+
 def test_historical_metrics_are_late_and_negative_integers_stay_negative() -> None:
     dialect = Sparkplug()
     hear(dialect, "spBv1.0/plant/NBIRTH/node1", BIRTH)
@@ -415,12 +505,72 @@ def test_historical_metrics_are_late_and_negative_integers_stay_negative() -> No
     ]
 
 
-def test_a_node_whose_birth_was_missed_is_asked_once_to_be_born_again() -> None:
+AGAIN = Ask("spBv1.0/plant/NCMD/node1", sparkplug_b.REBIRTH)
+
+
+def test_a_node_whose_birth_was_missed_is_asked_to_be_born_again_until_it_is_and_not_at_every_message() -> None:
     dialect = Sparkplug()
     data = payload({"alias": 2, "datatype": 11, "boolean_value": True})
-    asked = dialect.hear("spBv1.0/plant/DDATA/node1/dev", data, is_retained=False, now_ms=NOW)
-    assert asked == [Ask("spBv1.0/plant/NCMD/node1", sparkplug_b.REBIRTH)]
-    assert dialect.hear("spBv1.0/plant/DDATA/node1/dev", data, is_retained=False, now_ms=NOW) == []
+    moments_ms = (NOW, NOW + 1, NOW + 9_999, NOW + 10_000, NOW + 10_001)
+    heard = [
+        dialect.hear("spBv1.0/plant/DDATA/node1/dev", data, is_retained=False, now_ms=now_ms) for now_ms in moments_ms
+    ]
+    assert heard == [[AGAIN], [], [], [AGAIN], []]
+
+
+def numbered(dialect: Sparkplug, kind: str, seq: int, *, now_ms: int = NOW, is_retained: bool = False) -> bool:
+    """Let a node say something, and return whether it is asked to be born again."""
+    device = "/dev" if kind.startswith("D") else ""
+    said = payload({"name": "smoke", "datatype": 11, "boolean_value": False}, seq=seq)
+    heard = dialect.hear(f"spBv1.0/plant/{kind}/node1{device}", said, is_retained=is_retained, now_ms=now_ms)
+    assert is_retained or any(isinstance(one, Heard) for one in heard), "whatever is missing, this has come"
+    return AGAIN in heard
+
+
+def test_a_message_that_is_missing_has_the_node_born_again_and_is_counted() -> None:
+    dialect = Sparkplug()
+    kinds = ("NBIRTH", "DBIRTH", "NDATA", "DDATA", "NDATA")
+    assert not any(numbered(dialect, kind, seq) for seq, kind in enumerate(kinds))
+    assert numbered(dialect, "NDATA", 6)
+    assert dialect.gaps == 1
+    assert not numbered(dialect, "NBIRTH", 0), "and a birth begins anew"
+    assert not numbered(dialect, "DBIRTH", 1)
+    assert dialect.gaps == 1
+
+
+def test_the_numbers_of_a_node_go_round_and_a_node_that_does_not_count_is_left_alone() -> None:
+    dialect = Sparkplug()
+    numbered(dialect, "NBIRTH", 254)
+    assert not any(numbered(dialect, "NDATA", seq) for seq in (255, 0, 1, 1, 1))
+    assert numbered(dialect, "NDATA", 0), "all but one"
+    assert dialect.gaps == 1
+
+
+def test_a_node_that_loses_much_is_asked_once_a_minute_and_every_gap_is_counted() -> None:
+    dialect = Sparkplug()
+    numbered(dialect, "NBIRTH", 0)
+    asked = [numbered(dialect, "NDATA", 2 + 2 * n, now_ms=NOW + 10_000 * n) for n in range(13)]
+    assert [n for n, is_asked in enumerate(asked) if is_asked] == [0, 6, 12]
+    assert dialect.gaps == 13
+
+
+def test_where_several_workers_divide_the_messages_and_of_what_was_retained_nobody_counts() -> None:
+    divided = Sparkplug(hears_all=False)
+    assert not any(numbered(divided, kind, seq) for kind, seq in (("NBIRTH", 0), ("NDATA", 7), ("NDATA", 3)))
+    dialect = Sparkplug()
+    numbered(dialect, "NBIRTH", 0)
+    numbered(dialect, "NDATA", 9, is_retained=True)
+    assert not numbered(dialect, "NDATA", 1)
+    assert (divided.gaps, dialect.gaps) == (0, 0)
+
+
+def test_the_death_of_a_node_has_no_number() -> None:
+    dialect = Sparkplug()
+    hear(dialect, "spBv1.0/plant/NBIRTH/node1", BIRTH)
+    death = sparkplug_b.Payload(timestamp=NOW)
+    death.metrics.add(**bd_seq(3))
+    assert said(hear(dialect, "spBv1.0/plant/NDEATH/node1", death.SerializeToString())) == [Fault(fault="offline")]
+    assert dialect.gaps == 0
 
 
 def test_what_was_said_before_a_birth_that_was_missed_is_news_when_it_comes() -> None:
@@ -470,15 +620,29 @@ def test_a_death_counts_for_its_own_birth_only() -> None:
     assert said(hear(dialect, "spBv1.0/plant/NDEATH/node1", payload(bd_seq(3)))) == [Fault(fault="offline")]
 
 
-def test_few_messages_wait_for_a_birth() -> None:
-    dialect = Sparkplug()
+def test_few_messages_wait_for_a_birth_and_nobody_takes_the_room_of_a_node_that_is_admitted() -> None:
+    dialect = Sparkplug(host=Host(lambda source: source == "sparkplug/plant/node1"))
+    for n in range(10 * sparkplug_b.WAITING_IN_ALL):
+        hear(dialect, f"spBv1.0/plant/NDATA/node-{n}", payload({"alias": 2, "datatype": 11, "boolean_value": True}))
+    assert sum(len(node.waiting) for node in dialect._nodes.others) == sparkplug_b.WAITING_IN_ALL
     for _ in range(1_000):
         hear(dialect, "spBv1.0/plant/NDATA/node1", payload({"alias": 2, "datatype": 11, "boolean_value": True}))
     heard = hear(dialect, "spBv1.0/plant/NBIRTH/node1", BIRTH)
     assert sum(one.quality is LIVE for one in heard) == sparkplug_b.WAITING
-    for n in range(10 * sparkplug_b.WAITING_IN_ALL):
-        hear(dialect, f"spBv1.0/plant/NDATA/node-{n}", payload({"alias": 2, "datatype": 11, "boolean_value": True}))
-    assert sum(map(len, dialect._waiting.values())) == sparkplug_b.WAITING_IN_ALL
+
+
+def test_a_node_that_nobody_has_admitted_is_forgotten_for_others_and_learnt_again_and_an_admitted_one_never() -> None:
+    host = Host(lambda source: source.startswith("sparkplug/plant/ours"))
+    dialect = Sparkplug(host=host)
+    for name in ("ours", *(f"node-{n}" for n in range(3 * MOST))):
+        hear(dialect, f"spBv1.0/plant/NBIRTH/{name}", BIRTH)
+    assert host.forgotten == 2 * MOST
+    smoke = payload({"alias": 2, "datatype": 11, "boolean_value": True})
+    assert said(hear(dialect, "spBv1.0/plant/NDATA/ours", smoke)) == [reading("smoke", 1.0)]
+    again = Ask("spBv1.0/plant/NCMD/node-0", sparkplug_b.REBIRTH)
+    assert dialect.hear("spBv1.0/plant/NDATA/node-0", smoke, is_retained=False, now_ms=NOW) == [again]
+    born = hear(dialect, "spBv1.0/plant/NBIRTH/node-0", BIRTH)
+    assert [one for one in born if one.quality is LIVE] == [Heard("sparkplug/plant/node-0", reading("smoke", 1.0))]
 
 
 def test_a_sparkplug_payload_that_is_none_is_refused() -> None:
@@ -570,6 +734,7 @@ def test_whatever_comes_is_heard_or_refused_and_nothing_else(data: st.DataObject
         topic = data.draw(topics_of(dialect))
         raw = data.draw(st.binary(max_size=200) | JSON.map(msgspec.json.encode) | st.just(BIRTH))
         assert any(matches(one, topic) for one in dialect.subscriptions)
+        assert dialect.hears(topic)
         try:
             heard = dialect.hear(topic, raw, is_retained=is_retained, now_ms=NOW)
         except MessageError:

@@ -76,7 +76,7 @@ def test_a_device_that_sends_no_clock_and_what_is_cached_say_nothing(log: Log) -
     assert say(log, None, *range(20)) == []
     for minute in range(20, 40):
         seen = log.seen("gas-1", b.reading(0.0, "gas", "%"), T0 + minute * MINUTE, quality=Quality.REPLAYED)
-        assert log.put(b.batch(replace(seen, skew_ms=HOUR))) == []
+        assert told(log.put(b.batch(replace(seen, skew_ms=HOUR)))) == []
 
 
 def test_it_hides_no_alarm_and_counts_as_no_failed_device(log: Log) -> None:

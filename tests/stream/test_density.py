@@ -72,7 +72,7 @@ def test_of_what_is_no_heat_detector_nobody_expects_it(log: Log) -> None:
 
 
 def test_what_is_cached_says_nothing(log: Log) -> None:
-    assert measure(log, *range(0, 7200, 60), quality=Quality.REPLAYED) == []
+    assert told(measure(log, *range(0, 7200, 60), quality=Quality.REPLAYED)) == []
 
 
 def test_a_backlog_counts_as_it_was_measured_and_not_as_it_came(log: Log) -> None:

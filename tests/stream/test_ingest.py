@@ -19,6 +19,7 @@ from models.messages import (
     DeadLetter,
     Decision,
     DecisionKind,
+    Fault,
     Lane,
     Load,
     Message,
@@ -36,10 +37,11 @@ from models.messages import (
 from models.places import Device, DeviceKind, Places, Zone
 from models.seal import Keyring
 from stream.adapters import Heard, PlainJson
+from stream.adapters.names import Host
 from stream.adapters.sparkplug import Payload as SparkplugPayload
 from stream.ingest.admission import Arrival, Gate, locate_moving, take
 from stream.ingest.dead import HEAD_BYTES, dead_letter, lines
-from stream.ingest.foreign import Foreign, dialect_of, foreign_of
+from stream.ingest.foreign import UNKNOWN, Foreign, dialect_of, foreign_of
 from stream.ingest.limit import Limiter
 from stream.ingest.redeliver import again
 from stream.ingest.registry import Registry, partition_of
@@ -391,7 +393,9 @@ FOREIGN_PLACES = replace(
 
 def _foreign(*kinds: str) -> Gate:
     registry = Registry(FOREIGN_PLACES, lambda points: [{"cell": "here"} for _ in points], partitions=4)
-    return Gate("t", KEYS, registry, Foreign([dialect_of(Adapter(kind=kind)) for kind in kinds], "p1"))  # type: ignore[arg-type]
+    host = Host()
+    dialects = [dialect_of(Adapter(kind=kind), host) for kind in kinds]  # type: ignore[arg-type]
+    return Gate("t", KEYS, registry, Foreign(dialects, "p1", host=host))
 
 
 def _take(gate: Gate, topic: str, payload: bytes, now_ms: int = NOW_MS, **more: Any) -> list[Located]:
@@ -487,6 +491,56 @@ def test_an_unknown_device_of_another_make_is_quarantined_and_said_once_an_hour(
     assert _take(gate, topic, payload, NOW_MS + 1_000) == []
     with pytest.raises(MessageError):
         _take(gate, topic, payload, NOW_MS + 3_600_000)
+
+
+def test_of_unknown_devices_the_last_ten_thousand_are_known_to_have_been_listed() -> None:
+    gate = _foreign("zigbee2mqtt")
+    for n in range(UNKNOWN + 1):
+        with pytest.raises(MessageError):
+            _take(gate, f"zigbee2mqtt/{n}", b'{"smoke": true}')
+    assert _take(gate, f"zigbee2mqtt/{UNKNOWN}", b'{"smoke": true}') == []
+    with pytest.raises(MessageError):
+        _take(gate, "zigbee2mqtt/0", b'{"smoke": true}')
+    assert gate.foreign.forgotten == 2
+
+
+def test_of_a_device_that_is_admitted_while_it_is_faulty_the_fault_is_news() -> None:
+    gate = _foreign("zigbee2mqtt")
+    unknown = Registry(PLACES, lambda points: [{"cell": "here"} for _ in points], partitions=4)
+    tamper = Arrival("zigbee2mqtt/kitchen smoke", b'{"tamper": true}', NOW_MS)
+    with pytest.raises(MessageError):
+        take(tamper, replace_gate(gate, registry=unknown))
+    assert [said.observations[0].payload for said in take(tamper, gate)] == [Fault(fault="tamper")]  # type: ignore[union-attr]
+    assert take(tamper, gate) == [], "and then it is none"
+
+
+def test_a_device_that_is_gone_takes_those_along_that_are_parts_of_it_and_what_it_measures_does_not() -> None:
+    parts = ("tasmota/hall/Switch1", "tasmota/hall/0x2916", "tasmota/hallway/Switch1")
+    devices = tuple(_device(f"d-{n}", DeviceKind.SMOKE, zone="zone-01", source=one) for n, one in enumerate(parts))
+    registry = Registry(replace(PLACES, devices=devices), lambda points: [{} for _ in points], partitions=4)
+    gate = replace_gate(_foreign("tasmota"), registry=registry)
+    gone = _take(gate, "tele/hall/LWT", b"Offline", is_retained=True)
+    assert [(one.observation.device_id, one.observation.payload) for one in gone] == [
+        ("d-0", Fault(fault="offline")),
+        ("d-1", Fault(fault="offline")),
+    ]
+    with pytest.raises(MessageError):
+        _take(gate, "tele/hall/SENSOR", b'{"AM2301": {"Temperature": 21}}')
+
+
+@pytest.mark.parametrize(
+    ("source", "is_admitted"),
+    [
+        ("tasmota/door", True),
+        ("tasmota/door/Switch1", True),
+        ("tasmota", True),
+        ("tasmota/do", False),
+        ("zigbee2mqtt/kitchen", False),
+        ("", False),
+    ],
+)
+def test_what_is_part_of_an_admitted_device_or_has_one_as_its_part_is_admitted(source: str, is_admitted: bool) -> None:
+    assert _foreign().registry.is_admitted(source) == is_admitted
 
 
 def test_a_device_of_another_make_that_is_from_the_future_is_not_believed() -> None:

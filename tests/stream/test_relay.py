@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import math
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -15,9 +17,20 @@ from models.link import Link
 from models.messages import Ack, Lane, Position, decode
 from models.messages import encode as encode_message
 from stream.ingest.admission import Arrival, Gate, take
-from stream.ingest.apart import Apart
+from stream.ingest.apart import NEWS_S, WINDOW, Apart, Taker
 from stream.ingest.inbox import MESSAGES_PER_S, WAITING_BYTES, Inbox
-from stream.ingest.relay import Admit, Begin, Delivery, Load, Stored, admit, decode_delivery, decode_told, gate_of
+from stream.ingest.relay import (
+    DELIVERY_ITEMS,
+    Admit,
+    Begin,
+    Delivery,
+    Load,
+    Stored,
+    admit,
+    decode_delivery,
+    decode_told,
+    gate_of,
+)
 from stream.ingest.service import Round
 from stream.log.file import NewRecord
 from stream.records import GatheredRecord, ObservationRecord, Said, encode
@@ -101,6 +114,20 @@ def test_a_message_that_is_refused_is_not_acknowledged_in_any_part_and_goes_on_a
     several = _taken(PLAIN[2])
     assert [part.outboxes for part in several.parts] == [("outbox-1",)] * 2
     assert list(several.refused([0, 1])) == [PLAIN[2]]
+
+
+def test_a_delivery_goes_at_once_and_the_next_when_it_is_full_or_its_time_has_come() -> None:
+    taker, load = Taker(Begin(Mqtt(), "taker", "t", 4), io.BytesIO()), _taken(*PLAIN)
+    assert taker._pause_s(Load()) == NEWS_S
+    assert taker._pause_s(load) == 0
+    taker._deliver(load, [])
+    taker._next_s = math.inf
+    assert taker._pause_s(load) == math.inf
+    load.items = DELIVERY_ITEMS
+    assert taker._pause_s(load) == 0
+    for _ in range(WINDOW - 1):
+        taker._deliver(load, [])
+    assert taker._pause_s(load) == NEWS_S, "enough is on its way"
 
 
 def _said_of(arrival: Arrival) -> list[Said]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from models.messages import NO_FAULT, Dropped, Fault, Heartbeat, Lane, Stage
+from models.messages import NO_FAULT, OFFLINE, Dropped, Fault, Heartbeat, Lane, Quality, Stage
 from models.places import DeviceKind
 from models.thresholds import Supervision
 from stream.records import Connection, ConnectionRecord, HeartbeatRecord, SignalKind, SignalRecord
@@ -151,6 +151,42 @@ def test_however_the_words_of_several_workers_come_between_each_other_the_last_o
             ids, is_online = waiting[worker].pop(0)
             log.put(connection(T0 + 1_000, "cam-1", ids=ids, is_online=is_online))
     assert next_deadline_ms(log.rows["z1"]) == T0 + (21_000 if is_gone else MINUTE)
+
+
+def test_what_was_only_kept_of_a_device_is_no_sign_of_life_and_begins_the_watch(log: Log) -> None:
+    def keep(*minutes: int) -> list[SignalRecord]:
+        kept = [
+            log.seen("gas-1", b.reading(0.0, "gas", "%"), T0 + n * MINUTE, quality=Quality.REPLAYED) for n in minutes
+        ]
+        return [signal for one in kept for signal in log.put(b.batch(one))]
+
+    assert keep(0, 5, 14) == []
+    (signal,) = keep(15)
+    assert (signal.sources, signal.reasons) == (("gas-1",), ("SILENT",))
+    assert keep(16) == []
+    assert told(log.put(b.batch(log.seen("gas-1", b.reading(0.0, "gas", "%"), T0 + 17 * MINUTE))))[0][0] is CLEARED
+
+
+@pytest.mark.parametrize("quality", [Quality.LIVE, Quality.REPLAYED])
+def test_that_a_device_is_gone_is_a_fault_though_a_broker_has_kept_it_and_so_is_it_over(
+    log: Log, quality: Quality
+) -> None:
+    def say(fault: str, at_ms: int) -> list[SignalRecord]:
+        return log.put(b.batch(log.seen("smoke-1", Fault(fault=fault), at_ms, quality=quality)))
+
+    log.put(b.batch(log.seen("smoke-1", b.reading(0.0), T0)))
+    (signal,) = say(OFFLINE, T0 + 10 * MINUTE)
+    assert signal.reasons == ("OFFLINE",)
+    assert say(OFFLINE, T0 + 11 * MINUTE) == []
+    assert log.rows["z1"].missed_from["smoke-1"] == T0 + 50 + 15 * MINUTE, "who says so is another"
+    assert [one.kind for one in say(NO_FAULT, T0 + 12 * MINUTE)] == [CLEARED]
+
+
+@pytest.mark.parametrize(
+    ("fault", "quality"), [("tamper", Quality.REPLAYED), (OFFLINE, Quality.TEST), ("dark", Quality.TEST)]
+)
+def test_no_other_fault_that_was_kept_and_none_of_a_drill_is_told(log: Log, fault: str, quality: Quality) -> None:
+    assert log.put(b.batch(log.seen("smoke-1", Fault(fault=fault), T0, quality=quality))) == []
 
 
 def test_a_camera_that_never_sent_a_heartbeat_and_a_button_are_not_missed(log: Log) -> None:
