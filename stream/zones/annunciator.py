@@ -8,7 +8,8 @@ from models import ids
 from models.messages import Stage
 from stream.records import Located, ObsLog, Origin, SignalKind, SignalRecord
 from stream.zones import canary, response, supervision
-from stream.zones.row import ActiveSignal, Escalation, Hit, ZoneRow
+from stream.zones.family import ActiveSignal, Escalation, Hit
+from stream.zones.row import ZoneRow
 from stream.zones.rules import Rules
 from stream.zones.signals import source_of
 

@@ -22,8 +22,11 @@ HYSTERESIS: Final = 0.5
 
 def weigh(held: Held | None, said: Said, fresh: Iterable[int], limits: Supervision) -> Held | None:
     """Return what is held of a device's clock after one more message, of which these observations are `fresh`."""
-    skew_ms = said.skew_ms
-    if skew_ms is None or all(said.observations[k].quality is Quality.REPLAYED for k in fresh):
+    skew_ms, limit_ms = said.skew_ms, limits.skew_s * 1000
+    if skew_ms is None or (held is None and abs(skew_ms) <= limit_ms):  # nearly always
         return held
-    limit_ms = limits.skew_s * 1000 * (HYSTERESIS if held is not None and held.is_so else 1)
+    if all(said.observations[k].quality is Quality.REPLAYED for k in fresh):
+        return held
+    if held is not None and held.is_so:
+        limit_ms *= HYSTERESIS
     return notices.weigh(held, abs(skew_ms) > limit_ms, said.received_ms, for_ms=round(limits.skew_for_s * 1000))

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from models.messages import HELD, Stage
 from stream.records import Located
 from stream.zones import supervision
-from stream.zones.row import ActiveSignal, Hit, Machine, ZoneRow
+from stream.zones.family import ActiveSignal, Hit, Machine
+from stream.zones.row import ZoneRow
 from stream.zones.rules import Judgement, Rules
 from stream.zones.signals import alone_reason, source_of
 

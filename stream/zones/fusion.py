@@ -9,7 +9,7 @@ from stream.records import Located, Outcome, SignalKind
 from stream.zones import response
 from stream.zones.annunciator import Annunciator
 from stream.zones.confirm import Found, confirmed_by, second_by
-from stream.zones.row import ActiveSignal, Hit, Machine
+from stream.zones.family import ActiveSignal, Hit, Machine
 from stream.zones.rules import Judgement, Level
 from stream.zones.signals import (
     alone_reason,

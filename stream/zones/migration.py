@@ -38,7 +38,8 @@ from stream.records import (
     Said,
     TickRecord,
 )
-from stream.zones.row import WHOLE, Machine, Moves, ZoneRow
+from stream.zones.family import Machine
+from stream.zones.row import WHOLE, Moves, ZoneRow
 from stream.zones.rules import Rules
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from typing import Final
 
 from models.messages import HELD, Response
 from models.thresholds import MAX_STAGED_MS, Staged
-from stream.zones.row import ActiveSignal
+from stream.zones.family import ActiveSignal
 from stream.zones.rules import Rules
 
 _UNCONFIRMED: Final = frozenset({"VERIFY_EXPIRED", "STILL_ABOVE"})

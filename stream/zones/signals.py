@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from models import ids
 from models.messages import Detection, Observation, Reading, Report, Stage, Timeline
 from stream.records import Located
-from stream.zones.row import MAX_PICTURES, ActiveSignal, Hit, Machine
+from stream.zones.family import MAX_PICTURES, ActiveSignal, Hit, Machine
 from stream.zones.rules import Judgement, Level
 
 

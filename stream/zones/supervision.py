@@ -15,7 +15,8 @@ from models.messages import Stage, Timeline
 from models.places import Device, DeviceKind, Places
 from models.thresholds import Supervision
 from stream.zones import clocks, density
-from stream.zones.row import ActiveSignal, ZoneRow
+from stream.zones.family import ActiveSignal
+from stream.zones.row import ZoneRow
 
 FAMILY: Final = "device"
 FAMILIES: Final = frozenset({FAMILY, clocks.WRONG.family, density.COARSE.family})

@@ -10,8 +10,9 @@ from models.places import DeviceKind
 from stream.records import Connection, Said, SignalKind
 from stream.zones import clocks, density, supervision
 from stream.zones.annunciator import Annunciator
+from stream.zones.family import ActiveSignal, Machine
 from stream.zones.notices import Held, Notice
-from stream.zones.row import ActiveSignal, Connected, Machine
+from stream.zones.row import Connected
 
 
 class Trouble:
@@ -32,7 +33,7 @@ class Trouble:
         if not is_said and (device_id in self._row.missed_from or device_id in self._row.silent):
             return
         device = self._rules.places.device_by_id.get(device_id)
-        if device is None or self._row.is_elsewhere(device_id):
+        if device is None or (self._row.moved and self._row.is_elsewhere(device_id)):
             return
         self._row.silent.pop(device_id, None)
         if device_id in self._row.missed_from or supervision.is_supervised(device, is_heartbeat=is_heartbeat):
@@ -108,7 +109,9 @@ class Trouble:
         """Tell of a wall clock that has turned out wrong, or right again; nothing is judged by it."""
         device_id = said.observations[0].device_id
         held = self._row.clocks.get(device_id)
-        self._hold(clocks.WRONG, device_id, clocks.weigh(held, said, fresh, self._rules.thresholds.supervision))
+        now = clocks.weigh(held, said, fresh, self._rules.thresholds.supervision)
+        if now is not held:
+            self._hold(clocks.WRONG, device_id, now)
 
     def weigh_density(self, device_id: str, event_ms: int, *, is_evaluable: bool) -> None:
         """Tell of a heat detector whose samples are too few to tell a fast rise, or that they are enough again."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from models.messages import NO_FAULT, OFFLINE, Detection, Dropped, Fault, Observation, Quality, Reading, SelfTest
+from models.messages import NO_FAULT, OFFLINE, Detection, Dropped, Fault, Quality, Reading, SelfTest
 from stream.records import (
     ConnectionRecord,
     HeartbeatRecord,
@@ -97,7 +97,7 @@ class Turn:
         if not fresh:
             return
         device, turn_to = said.observations[0].device_id, self._annunciator.turn_to
-        self._trouble.is_alive(device, is_said=any(_is_life(said.observations[k]) for k in fresh))
+        self._trouble.is_alive(device, is_said=_is_said(said, fresh))
         turn_to(first + fresh[0])
         self._trouble.weigh_clock(said, fresh)
         faults, floors, outcomes, below = self.row.faults, self._floors, self.outcomes, Outcome.BELOW
@@ -145,10 +145,14 @@ class Turn:
         return self._fusion.weigh(judged, located)
 
 
-def _is_life(seen: Observation) -> bool:
+def _is_said(said: Said, fresh: Iterable[int]) -> bool:
     """Whether a device says this itself, and now: no broker or bridge that has kept it, or that misses the device."""
-    is_gone = isinstance(seen.payload, Fault) and seen.payload.fault == OFFLINE
-    return seen.quality is not Quality.REPLAYED and not is_gone
+    for k in fresh:
+        seen = said.observations[k]
+        is_gone = isinstance(seen.payload, Fault) and seen.payload.fault == OFFLINE
+        if seen.quality is not Quality.REPLAYED and not is_gone:
+            return True
+    return False
 
 
 def _fresh(row: ZoneRow, said: Said) -> Sequence[int]:

@@ -7,7 +7,7 @@ from models.messages import HELD, Response, Stage
 from stream.records import SignalKind, Verdict, VerdictRecord
 from stream.zones import response, supervision
 from stream.zones.annunciator import Annunciator
-from stream.zones.row import ActiveSignal, Machine
+from stream.zones.family import ActiveSignal, Machine
 
 
 def pass_deadlines(annunciator: Annunciator) -> None:

@@ -17,7 +17,7 @@ from models.detectors.evaluation.gate import Events, Sighting, first_events, pub
 from models.detectors.manifest import ZOO, Gate, Threshold
 from models.detectors.runtime import Box
 from models.thresholds import LabelRule
-from stream.zones.row import Hit, Machine
+from stream.zones.family import Hit, Machine
 from stream.zones.rules import Judgement, Level
 
 STEP_MS = 200

@@ -11,8 +11,8 @@ from models.messages import MAX_PAYLOAD_BYTES
 from models.places import DeviceKind
 from stream.ingest.admission import Arrival
 from stream.ingest.inbox import MESSAGES_PER_S, WAITING_BYTES, Inbox
+from stream.zones.family import MAX_HITS
 from stream.zones.reducer import ZoneRow, reduce_record
-from stream.zones.row import MAX_HITS
 from tests.stream import builders as b
 
 FLOOD = 3 * MAX_HITS

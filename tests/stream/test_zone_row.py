@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.catalogue import Signal
-from stream.zones.row import MAX_HITS, Hit, Machine
+from stream.zones.family import MAX_HITS, Hit, Machine
 from stream.zones.rules import Judgement, Level
 
 MEANING = Signal(pre_alarm="p", alarm="a")
