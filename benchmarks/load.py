@@ -27,7 +27,8 @@ from models.messages import Ack, Detection, Lane, Observation, ObservationBatch,
 from models.seal import load_keys, split
 
 ABOVE = 0.1
-HITS = thresholds.load().labels["fire"].min_hits or thresholds.load().min_hits
+RULES = thresholds.load()
+HITS = RULES.labels.get("fire", thresholds.LabelRule()).min_hits or RULES.min_hits
 HIT_MS = 300
 """A probe is so many sightings of one fire, so far apart: what the thresholds ask for."""
 IN_FLIGHT = 256

@@ -132,9 +132,14 @@ def with_scores(found: Thresholds, detector: str) -> Thresholds:
     Raises:
         ConfigError: a label has no score in either, or the detector is needed and has no manifest.
     """
-    rules = found.labels.values()
-    is_silent = any(rule.hint is None or rule.alarm is None for rule in rules)
-    return found.resolve(thresholds_of(detector) if is_silent else {})
+    try:
+        scores = thresholds_of(detector)
+    except ConfigError:
+        rules = found.labels.values()
+        if not rules or any(rule.hint is None or rule.alarm is None for rule in rules):
+            raise
+        scores = {}
+    return found.resolve(scores)
 
 
 def control_records(

@@ -8,6 +8,7 @@ import pytest
 from models import catalogue, thresholds
 from models.config import Mqtt
 from models.content import Content
+from models.detectors.manifest import thresholds_of
 from models.errors import ConfigError, StorageError
 from models.messages import Versions
 from models.people import People
@@ -82,12 +83,22 @@ def test_only_what_changed_is_put_in_force() -> None:
     ]
 
 
-def test_a_detector_is_asked_only_where_the_thresholds_are_silent(tmp_path: Path) -> None:
+def test_what_a_detector_finds_alarms_though_the_thresholds_do_not_name_it() -> None:
+    points = thresholds_of("fire_smoke")
+    assert points.keys() == {"fire", "smoke"}
+    shipped = with_scores(thresholds.load(), "fire_smoke").labels
+    assert {label: (rule.hint, rule.alarm) for label, rule in shipped.items()} == points
+    named = with_scores(Thresholds(labels={"fire": LabelRule(hint=0.3, alarm=0.5)}), "fire_smoke").labels
+    assert (named["fire"].hint, named["smoke"].hint) == (0.3, points["smoke"][0])
+
+
+def test_a_detector_is_needed_only_where_the_thresholds_are_silent() -> None:
     spoken = Thresholds(labels={"fire": LabelRule(hint=0.3, alarm=0.5)})
     assert with_scores(spoken, "no_such_detector").labels["fire"].hint == 0.3
     silent = Thresholds(labels={"fire": LabelRule(hint=0.3)})
-    with pytest.raises(ConfigError, match="no_such_detector"):
-        with_scores(silent, "no_such_detector")
+    for needed in (silent, Thresholds()):
+        with pytest.raises(ConfigError, match="no_such_detector"):
+            with_scores(needed, "no_such_detector")
 
 
 def test_a_folder_is_loaded_whole_or_not_at_all(tmp_path: Path) -> None:
