@@ -39,25 +39,30 @@ CREATE INDEX IF NOT EXISTS heartbeat_by_time ON heartbeat (at_ms);
 """
 
 VIEW: Final = """
-CREATE VIEW IF NOT EXISTS history AS SELECT
+DROP VIEW IF EXISTS history;
+CREATE VIEW history AS SELECT
     partition, "offset", n + seen.key AS n, device_id,
-    seen.value ->> 'outbox_id' AS outbox_id, seen.value ->> 'lane' AS lane, seen.value ->> 'seq' AS seq,
-    event_ms ->> seen.key AS event_ms, received_ms, time_source, skew_ms,
-    seen.value ->> '$.payload.kind' AS kind,
+    json_extract(seen.value, '$.outbox_id') AS outbox_id, json_extract(seen.value, '$.lane') AS lane,
+    json_extract(seen.value, '$.seq') AS seq,
+    json_extract(event_ms, '$[' || seen.key || ']') AS event_ms, received_ms, time_source, skew_ms,
+    json_extract(seen.value, '$.payload.kind') AS kind,
     coalesce(
-        seen.value ->> '$.payload.label', seen.value ->> '$.payload.property', seen.value ->> '$.payload.button',
-        seen.value ->> '$.payload.category', seen.value ->> '$.payload.fault', seen.value ->> '$.payload.lane',
-        CASE seen.value ->> '$.payload.kind' WHEN 'button' THEN 'manual' ELSE 'canary' END
+        json_extract(seen.value, '$.payload.label'), json_extract(seen.value, '$.payload.property'),
+        json_extract(seen.value, '$.payload.button'), json_extract(seen.value, '$.payload.category'),
+        json_extract(seen.value, '$.payload.fault'), json_extract(seen.value, '$.payload.lane'),
+        CASE json_extract(seen.value, '$.payload.kind') WHEN 'button' THEN 'manual' ELSE 'canary' END
     ) AS label,
-    seen.value ->> '$.payload.confidence' AS confidence,
-    coalesce(seen.value ->> '$.payload.value', (
-        SELECT sum(1.0 + (dropped.value ->> 1) - (dropped.value ->> 0))
+    json_extract(seen.value, '$.payload.confidence') AS confidence,
+    coalesce(json_extract(seen.value, '$.payload.value'), (
+        SELECT sum(1.0 + json_extract(dropped.value, '$[1]') - json_extract(dropped.value, '$[0]'))
         FROM json_each(seen.value, '$.payload.ranges') AS dropped
     )) AS value,
-    coalesce(seen.value ->> 'quality', 'live') AS quality, outcomes ->> seen.key AS outcome,
-    rule_version, zone, cell, signal_ids ->> seen.key AS signal_id, seen.value -> 'payload' AS payload, first_ms
+    coalesce(json_extract(seen.value, '$.quality'), 'live') AS quality,
+    json_extract(outcomes, '$[' || seen.key || ']') AS outcome, rule_version, zone, cell,
+    json_extract(signal_ids, '$[' || seen.key || ']') AS signal_id, json_extract(seen.value, '$.payload') AS payload,
+    first_ms
 FROM message, json_each(observations) AS seen
-WHERE outcomes ->> seen.key IS NOT NULL
+WHERE json_extract(outcomes, '$[' || seen.key || ']') IS NOT NULL;
 """
 
 EARLIER: Final = """

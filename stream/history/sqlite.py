@@ -112,7 +112,7 @@ class History:
                 "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'history'"
             )
             earlier = EARLIER if is_earlier.fetchone() else ""
-            self._connection.executescript(f"BEGIN IMMEDIATE; {TABLES} {earlier} {VIEW}; COMMIT;")
+            self._connection.executescript(f"BEGIN IMMEDIATE; {TABLES} {earlier} {VIEW} COMMIT;")
         except sqlite3.Error as exc:
             raise StorageError(f"{path}: the history cannot be opened: {exc}") from exc
 
