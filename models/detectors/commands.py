@@ -51,7 +51,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
     ship = subparsers.add_parser("publish", help="make a detector of a checkpoint: networks, points, manifest")
     ship.add_argument("name", choices=[name for name, recipe in RECIPES.items() if recipe.is_shipped])
-    ship.add_argument("checkpoint", type=Path, help="of gridwarden train")
+    ship.add_argument(
+        "checkpoint", type=Path, nargs="+", help="of gridwarden train; several: the mean of their weights"
+    )
     _add_data(ship, "folder of the picture tars")
     ship.add_argument("--out", type=Path, metavar="DIR", help="where to write (default runs/NAME)")
     ship.add_argument("--cache", type=Path, metavar="DIR", help="keep what was seen, to go on faster next time")
@@ -109,7 +111,7 @@ def run_train(args: argparse.Namespace) -> int:
         without=frozenset(args.without),
     )
     best = train(recipe, args.data, out, scheduled(plan, recipe), resume=args.resume)
-    print(publish(recipe, best, args.data, out) if recipe.is_shipped else best)
+    print(publish(recipe, [best], args.data, out) if recipe.is_shipped else best)
     return 0
 
 

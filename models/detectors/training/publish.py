@@ -37,18 +37,18 @@ GATE_PANS: Final = 300
 PAN_FPS: Final = 2.0  # what the edge publishes of one track at most
 
 
-def publish(recipe: Recipe, checkpoint: Path, data: Path, out: Path, cache: Path | None = None) -> Path:
+def publish(recipe: Recipe, checkpoints: Sequence[Path], data: Path, out: Path, cache: Path | None = None) -> Path:
     """Write both networks and their manifest, sealed and without scores, into `out`; returns its path.
 
     Raises:
-        SourceError: the checkpoint or the pictures cannot be read, or a convolution stayed in float.
+        SourceError: a checkpoint or the pictures cannot be read, or a convolution stayed in float.
     """
     corpus = load_corpus(data, recipe)
     path = out / f"{recipe.name}.toml"
-    network = network_of(checkpoint, recipe.labels)
+    network = network_of(checkpoints, recipe.labels)
     calibrate(network, corpus.val, recipe.size_px)
     model = export(network, recipe.size_px)
-    described = describe(recipe, write(model, out / f"{recipe.name}.onnx"), count_parameters(checkpoint))
+    described = describe(recipe, write(model, out / f"{recipe.name}.onnx"), count_parameters(checkpoints[0]))
     described = replace(described, sources=sources(data, recipe))
     described = with_integers(described, model, calibration(recipe, corpus), path, corpus.val)
     eye = Eye(load(save(described, path)), cache)

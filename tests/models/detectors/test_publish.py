@@ -54,10 +54,10 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_an_exported_file_answers_as_the_network_does(checkpoint: Path, tmp_path: Path) -> None:
-    network = network_of(checkpoint, RECIPE.labels)
+    network = network_of([checkpoint], RECIPE.labels)
     model = export(network, 64)
     (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
-    picture = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8)
+    picture = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
     found = open_session(tmp_path / "net.onnx", None).run({"picture": picture})
     with torch.inference_mode():
         boxes, scores = Exported(network.eval(), 64, 64)(torch.from_numpy(picture))
@@ -65,12 +65,22 @@ def test_an_exported_file_answers_as_the_network_does(checkpoint: Path, tmp_path
     np.testing.assert_allclose(found["scores"], scores.numpy(), atol=1e-5)
 
 
+def test_several_checkpoints_become_the_mean_of_their_weights(checkpoint: Path, tmp_path: Path) -> None:
+    other, state = tmp_path / "other.pt", torch.load(checkpoint, weights_only=True)
+    doubled = {name: 3 * value if value.is_floating_point() else value for name, value in state["average"].items()}
+    torch.save(state | {"average": doubled}, other)
+    one, mean = network_of([checkpoint], RECIPE.labels), network_of([checkpoint, other], RECIPE.labels)
+    for name, value in mean.state_dict().items():
+        factor = 2 if value.is_floating_point() else 1
+        torch.testing.assert_close(value, factor * one.state_dict()[name])
+
+
 def test_a_checkpoint_becomes_a_sealed_detector_and_no_test_is_read(
     checkpoint: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(points, "LEAST_QUIET", 3)
     monkeypatch.setattr(publishing, "METHODS", {"percentile": METHODS["percentile"]})
-    path = publish(RECIPE, checkpoint, data, tmp_path / "out")  # the test tars of this data are none: it would fail
+    path = publish(RECIPE, [checkpoint], data, tmp_path / "out")  # the test tars of this data are none: it would fail
     manifest = read_manifest(path)
     assert manifest.points_sha256 == manifest.seal
     assert manifest.precisions == ("fp32", "int8")
@@ -99,7 +109,7 @@ def test_integers_that_lose_more_than_a_point_of_any_label_are_not_opened_by_def
 
 def test_a_checkpoint_of_other_labels_is_refused(checkpoint: Path, data: Path, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"best\.pt: sees fire, smoke, not garbage, "):
-        publish(replace(recipe_of("street_order"), size_px=64), checkpoint, data, tmp_path / "out")
+        publish(replace(recipe_of("street_order"), size_px=64), [checkpoint], data, tmp_path / "out")
 
 
 def test_ranges_are_told_on_training_pictures_alone(data: Path) -> None:
