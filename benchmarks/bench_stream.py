@@ -39,8 +39,8 @@ ONE_PER_MESSAGE: Final = (1_000, 2_000, 4_000)
 OVERLOAD: Final = 100_000
 OVERLOAD_S: Final = 10.0
 """Short: what was offered is decided in the end, however long that takes."""
-WORKER_CORES: Final = 0.3
-SHARE_RATE: Final = 15_000
+WORKER_CORES: Final = 0.2
+SHARE_RATE: Final = 20_000
 """More than two workers decide with so little."""
 
 
