@@ -294,6 +294,7 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="leave the files of every town in the temporary folder")
     parser.add_argument("--on", choices=("both", *GROUNDS), default="both", help="what the town stands on")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # else the town would outlive its runner
     sys.stdout.write(f"{HEAD}\n")
     for on, numbers in _parts(arguments.on, arguments.faults, arguments.first):
         if on == "servers" and numbers and (absent := missing()):
