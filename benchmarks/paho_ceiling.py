@@ -1,8 +1,9 @@
-"""What paho itself moves, one sealed observation a message, QoS 1: a publisher and a subscriber, a process each.
+"""What paho itself moves, one sealed observation a message, QoS 1, and what our client does, which is paho with its
+packets taken together (`models/packets.py`): a publisher and a subscriber, a process each.
 
-    python -m benchmarks.paho_ceiling PORT SECONDS      the publisher
+    python -m benchmarks.paho_ceiling NAME PORT SECONDS      the publisher
 
-The subscriber does nothing but acknowledge: no ingest written on paho takes more messages than this.
+The subscriber does nothing but acknowledge: no ingest written on the same client takes more messages than this.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import threading
 import time
 from collections.abc import Callable
 from typing import Final
+
+import paho.mqtt.client as paho
 
 from benchmarks.load import OUTBOX, observation
 from benchmarks.streaming import line
@@ -28,8 +31,27 @@ EVERY: Final = 100
 OUTSTANDING: Final = 2_000
 
 
+class PahoLink(Link):
+    """The link on paho as it comes."""
+
+    client_class = paho.Client
+
+
+LINKS: Final[dict[str, type[Link]]] = {"paho": PahoLink, "ours": Link}
+
+
 def run(mqtt: Mqtt, seconds: float) -> None:
-    """Print how many messages a second arrive."""
+    """Print how many messages a second arrive on paho, and on ours beside it."""
+    theirs, _ = arriving("paho", mqtt, seconds)
+    value, cores = arriving("ours", mqtt, seconds)
+    case = {"per_message": 1, "qos": 1}
+    line({"peer": "paho", **case}, "messages_per_s", theirs, "1/s")
+    figures = {"peer": "paho", "peer_value": round(theirs, 1), "ratio": round(value / theirs, 3)}
+    line({"client": "ours", **case}, "messages_per_s", value, "1/s", subscriber_cores=cores, **figures)
+
+
+def arriving(name: str, mqtt: Mqtt, seconds: float) -> tuple[float, float]:
+    """Return how many messages a second arrive, and how much of a core the subscriber takes."""
     times: list[float] = []
 
     def came(_topic: str, _payload: bytes, _retained: bool, ack: Callable[[], None]) -> None:
@@ -38,21 +60,19 @@ def run(mqtt: Mqtt, seconds: float) -> None:
         if len(times) % EVERY == 0:
             link.publish(SAID, b"", qos=0)
 
-    link = Link(mqtt, "bench-ceiling", on_message=came, subscriptions=(TOPIC,))
+    link = LINKS[name](mqtt, "bench-ceiling", on_message=came, subscriptions=(TOPIC,))
     link.start()
     link.wait_connected(20)
     cpu_s = time.process_time()
-    command = [sys.executable, "-P", "-m", "benchmarks.paho_ceiling", str(mqtt.port), str(seconds)]
+    command = [sys.executable, "-P", "-m", "benchmarks.paho_ceiling", name, str(mqtt.port), str(seconds)]
     subprocess.run(command, check=True)
     time.sleep(0.5)
     link.stop()
     took_s = times[-1] - times[0]
-    cores = round((time.process_time() - cpu_s) / took_s, 3)
-    case = {"peer": "paho", "per_message": 1, "qos": 1}
-    line(case, "messages_per_s", len(times) / took_s, "1/s", subscriber_cores=cores)
+    return len(times) / took_s, round((time.process_time() - cpu_s) / took_s, 3)
 
 
-def publish(port: int, seconds: float) -> None:
+def publish(name: str, port: int, seconds: float) -> None:
     """Publish as fast as they arrive."""
     room = threading.Semaphore(OUTSTANDING)
 
@@ -60,7 +80,7 @@ def publish(port: int, seconds: float) -> None:
         ack()
         room.release(EVERY)
 
-    link = Link(Mqtt(embedded=False, port=port), "bench-publisher", on_message=said, subscriptions=(SAID,))
+    link = LINKS[name](Mqtt(embedded=False, port=port), "bench-publisher", on_message=said, subscriptions=(SAID,))
     link.start()
     link.wait_connected(20)
     wall, mono = now_ms(), mono_ms()
@@ -75,4 +95,4 @@ def publish(port: int, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    publish(int(sys.argv[1]), float(sys.argv[2]))
+    publish(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))

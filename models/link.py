@@ -52,6 +52,8 @@ class Link:
         on_change: told True after each accepted login and False after each loss, on the link's thread.
     """
 
+    client_class: type[mqtt.Client] = Client
+
     def __init__(  # noqa: PLR0913  # a connection has that many independent properties, all but two optional
         self,
         settings: Mqtt,
@@ -87,7 +89,7 @@ class Link:
         """Return a client for one connection: nothing of an earlier one is left in it."""
         settings = self._settings
         five = settings.protocol == 5
-        client = Client(
+        client = self.client_class(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
             protocol=MQTTProtocolVersion(settings.protocol),
