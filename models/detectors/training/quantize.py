@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,23 +15,33 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from models.detectors.training.rounding import settle_biases
 from models.detectors.training.stem import feed_bytes, pack_stem
 
-Method = Literal["entropy", "percentile"]
+Method = Literal["minmax", "percentile"]
 METHODS: Final[dict[Method, CalibrationMethod]] = {
-    "entropy": CalibrationMethod.Entropy,
+    "minmax": CalibrationMethod.MinMax,
     "percentile": CalibrationMethod.Percentile,
 }
-"""How the range of an activation is told from what it was on the calibration pictures. The whole range is no candidate:
-a few outliers make every step of it coarser."""
-QUANTISED: Final = ("Conv", "Concat", "Add", "MaxPool", "Resize", "Split", "Slice", "Relu", "Reshape", "Transpose")
+"""How the range of an activation is told from what it was on the calibration pictures."""
+MOVES: Final = ("Concat", "MaxPool", "Resize", "Split", "Slice", "Reshape", "Transpose")
+AT_ONCE: Final = 8  # calibration pictures: all that is computed on them is held in memory, 150 MB for each
+QUANTISED: Final = ("Conv", "Add", "Relu", "Clip", *MOVES)
 
 
 class Pictures(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime's quantisation is untyped
     """Letterboxed pictures, one at a time."""
 
     def __init__(self, name: str, canvases: Sequence[NDArray[np.uint8]]) -> None:
-        self.rows: Iterator[dict[str, NDArray[np.uint8]]] = iter([{name: canvas[None]} for canvas in canvases])
+        self.feeds = [{name: canvas[None]} for canvas in canvases]
+        self.rows: Iterator[dict[str, NDArray[np.uint8]]] = iter(self.feeds)
+
+    def __len__(self) -> int:
+        return len(self.feeds)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        """Go on with these pictures."""
+        self.rows = iter(self.feeds[start_index:end_index])
 
     def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
         """The next feed, or None at the end."""
@@ -51,6 +62,9 @@ def quantize(model: onnx.ModelProto, canvases: Sequence[NDArray[np.uint8]], meth
         plain, ready, small = (Path(folder) / f"{step}.onnx" for step in ("plain", "ready", "small"))
         onnx.save(packed, plain)
         quant_pre_process(plain, ready, skip_symbolic_shape=True)
+        settled = onnx.load(ready)
+        settle_biases(settled, canvases)
+        onnx.save(settled, ready)
         quantize_static(
             ready,
             small,
@@ -60,8 +74,9 @@ def quantize(model: onnx.ModelProto, canvases: Sequence[NDArray[np.uint8]], meth
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=list(QUANTISED),
-            nodes_to_exclude=after_convolutions(onnx.load(ready)),
+            nodes_to_exclude=after_convolutions(settled),
             calibrate_method=METHODS[method],
+            extra_options={"CalibStridedMinMax": math.gcd(len(canvases), AT_ONCE)},
         )
         quantised = onnx.load(small)
     feed_bytes(quantised)

@@ -33,9 +33,6 @@ class Recipe:
             whoever drew it.
         held_out_percent: of the training pictures without fire, kept back to choose thresholds on.
         size_px: of the square input.
-        hold_share: share of a run from scratch at the full rate, before it falls.
-        small_share: share of a run at 256 px, where pictures cost two thirds.
-        is_shipped: whether it ends as a file in the zoo.
     """
 
     name: str
@@ -45,9 +42,6 @@ class Recipe:
     together: tuple[tuple[str, str], ...] = field(default=(("fire", "smoke"),))
     held_out_percent: int = 0
     size_px: int = 320
-    hold_share: float = 0.3
-    small_share: float = 0.5
-    is_shipped: bool = True
 
     @property
     def sees_fire(self) -> bool:
@@ -73,18 +67,6 @@ RECIPES: Final = MappingProxyType(
         for recipe in (
             Recipe("fire_smoke", FIRE_SMOKE, _mixed(0.6), others=0.02, held_out_percent=25),
             Recipe("street_order", STREET, STREET_SHARES),
-            # What both start from: most of what they see is the same streets. Its rate never falls, so a run can always
-            # go on, and whoever starts from it lets the rate fall.
-            Recipe(
-                "trunk",
-                FIRE_SMOKE + STREET,
-                _mixed(0.52),
-                others=0.01,
-                held_out_percent=25,
-                hold_share=1.0,
-                small_share=1.0,
-                is_shipped=False,
-            ),
         )
     }
 )

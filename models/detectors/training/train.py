@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from models.detectors.training import loss as losses
 from models.detectors.training.augment import MOSAIC_SHARE, Sampler
+from models.detectors.training.backbone import take_over
 from models.detectors.training.curves import draw_curves
 from models.detectors.training.data import load_corpus
 from models.detectors.training.network import STRIDES, Network, anchors
@@ -45,11 +46,12 @@ class Plan:
     Attributes:
         minutes: wall-clock budget, or 0 for none.
         pictures: budget in pictures, or 0 for none.
+        backbone_share: of the rate, for what comes from ImageNet.
         hold_share: share of the budget at the full rate, before it falls along a cosine.
         small_share: share of the budget at 256 px before the size of the recipe.
         calm_share: share of the budget at the end with few mosaics.
         threads: cores to use; each has a replica of the network.
-        start: checkpoint whose weights to start from, as far as they fit.
+        start: checkpoint to go on from instead of ImageNet's weights; its rate falls at once.
         without: what an ablation leaves out.
     """
 
@@ -60,9 +62,10 @@ class Plan:
     rate: float = 2e-3
     decay: float = 0.03
     ema: float = 0.999
+    backbone_share: float = 0.15
     warmup_steps: int = 400
-    hold_share: float = 0.0
-    small_share: float = 0.6
+    hold_share: float = 0.3
+    small_share: float = 0.5
     calm_share: float = 0.2
     threads: int = 2
     seed: int = 20
@@ -77,15 +80,9 @@ class Plan:
 
     def rate_at(self, progress: float, step: int) -> float:
         """Learning rate: a short rise, then full, then down to a hundredth along a cosine."""
-        falling = max(progress - self.hold_share, 0) / (1 - self.hold_share) if self.hold_share < 1 else 0.0
+        hold = 0.0 if self.start else self.hold_share
+        falling = max(progress - hold, 0) / (1 - hold)
         return self.rate * min(1.0, (step + 1) / self.warmup_steps) * (0.01 + 0.495 * (1 + math.cos(math.pi * falling)))
-
-
-def scheduled(plan: Plan, recipe: Recipe) -> Plan:
-    """The plan with the recipe's schedule; the rate of what starts from a trunk falls at once."""
-    if plan.start and recipe.is_shipped:
-        return replace(plan, hold_share=0.0, warmup_steps=plan.warmup_steps // 4)
-    return replace(plan, hold_share=recipe.hold_share, small_share=recipe.small_share)
 
 
 class Stream(IterableDataset[Any]):
@@ -128,33 +125,22 @@ def exclusions(recipe: Recipe) -> Tensor:
     return table
 
 
-def load_network(checkpoint: Path) -> tuple[Network, tuple[str, ...]]:
-    """The network that `best.pt` or an epoch's file holds, and the labels of its scores.
+def trained(checkpoint: Path, labels: Sequence[str]) -> Network:
+    """The network that `best.pt` or an epoch's file holds.
 
     Raises:
-        SourceError: no such file, or not one of ours.
+        SourceError: no such file, not one of ours, or its scores are of other labels.
     """
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        labels = tuple(state["labels"])
-        network = Network(len(labels))
+        found = tuple(state["labels"])
+        network = Network(len(found))
         network.load_state_dict(state["average"])
     except (OSError, KeyError, RuntimeError) as error:
         raise SourceError(f"{checkpoint}: not a checkpoint of `gridwarden train` ({error}); train again") from error
-    return network, labels
-
-
-def start_from(network: Network, labels: Sequence[str], checkpoint: Path) -> None:
-    """Take over trained weights; scores of labels that the checkpoint does not know start from nothing."""
-    trained, known = load_network(checkpoint)
-    mine = network.state_dict()
-    for name, value in trained.state_dict().items():
-        if value.shape == mine[name].shape and "score.1" not in name:
-            mine[name].copy_(value)
-        else:
-            for row, label in enumerate(labels):
-                if label in known:
-                    mine[name][row] = value[known.index(label)]
+    if found != tuple(labels):
+        raise SourceError(f"{checkpoint}: sees {', '.join(found)}, not {', '.join(labels)}; give the network's own")
+    return network
 
 
 def twin(network: Network) -> Network:
@@ -173,20 +159,27 @@ class Run:
         self.recipe, self.plan, self.out, self.device = recipe, plan, out, device
         self.network = Network(len(recipe.labels)).to(device, memory_format=torch.channels_last)
         if plan.start:
-            start_from(self.network, recipe.labels, plan.start)
+            self.network.load_state_dict(trained(plan.start, recipe.labels).state_dict())
+        else:
+            take_over(self.network.backbone)
         # One replica a core, each on its share of the batch: a thread pool within each convolution would wait for its
         # slowest thread hundreds of times a step, and on a busy machine that costs more than half of the time.
         cores = plan.threads if device.type == "cpu" else 1
         self.replicas = [self.network, *(twin(self.network) for _ in range(1, cores))]
         self.average = copy.deepcopy(self.network).requires_grad_(requires_grad=False)
-        plain = [p for p in self.network.parameters() if p.ndim < 2]
-        dense = [p for p in self.network.parameters() if p.ndim >= 2]
-        self.optimiser = torch.optim.AdamW(
-            [{"params": dense, "weight_decay": plan.decay}, {"params": plain, "weight_decay": 0.0}], lr=plan.rate
-        )
+        self.optimiser = torch.optim.AdamW(self.groups(), lr=plan.rate)
         self.excludes = exclusions(recipe).to(device)
         self.epoch, self.steps, self.elapsed_s = 0, 0, 0.0
         self.history: list[dict[str, float]] = []
+
+    def groups(self) -> list[dict[str, Any]]:
+        """What is learnt: weights decay, biases and factors do not; what comes from ImageNet moves slowly."""
+        learnt: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name, value in self.network.named_parameters():
+            if value.requires_grad:
+                share = self.plan.backbone_share if name.startswith("backbone.") else 1.0
+                learnt.setdefault((share, self.plan.decay if value.ndim > 1 else 0.0), []).append(value)
+        return [{"params": of, "share": share, "weight_decay": decay} for (share, decay), of in learnt.items()]
 
     def save(self) -> None:
         """Write the checkpoint whole or not at all, and the moving average of every epoch."""
@@ -222,14 +215,15 @@ class Run:
     def step(self, batch: Sequence[Tensor], grid: tuple[Tensor, Tensor], progress: float) -> tuple[float, float]:
         """One update; returns box and score loss."""
         for group in self.optimiser.param_groups:
-            group["lr"] = self.plan.rate_at(progress, self.steps)
+            group["lr"] = group["share"] * self.plan.rate_at(progress, self.steps)
         parts = list(zip(*(part.to(self.device).chunk(len(self.replicas)) for part in batch), strict=True))
         with ThreadPoolExecutor(len(parts)) as pool:
             lost = list(
                 pool.map(lambda pair: self.gradients(pair[0], pair[1], grid), zip(self.replicas, parts, strict=False))
             )
         for others in zip(*(replica.parameters() for replica in self.replicas), strict=True):
-            others[0].grad = torch.stack([p.grad for p in others[: len(parts)]]).mean(0)
+            if others[0].requires_grad:
+                others[0].grad = torch.stack([p.grad for p in others[: len(parts)]]).mean(0)
         nn.utils.clip_grad_norm_(self.network.parameters(), 10.0)
         self.optimiser.step()
         self.steps += 1

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,16 +10,14 @@ torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
 from models.detectors.training import loss as losses  # noqa: E402
 from models.detectors.training.network import Exported, Network, anchors, to_boxes  # noqa: E402
-from models.detectors.training.recipes import RECIPES  # noqa: E402
+from models.detectors.training.recipes import FIRE_SMOKE, RECIPES, STREET  # noqa: E402
 from models.detectors.training.train import (  # noqa: E402
     Plan,
     Run,
     collate,
     exclusions,
     labelled_anchors,
-    load_network,
-    scheduled,
-    start_from,
+    trained,
 )
 from models.errors import SourceError  # noqa: E402
 
@@ -112,7 +111,7 @@ def test_a_bin_is_known_to_be_no_vehicle_where_nobody_labelled_vehicles() -> Non
 
 
 def test_fire_and_smoke_may_be_in_one_box_and_nothing_else_may() -> None:
-    recipe = RECIPES["trunk"]
+    recipe = replace(RECIPES["fire_smoke"], labels=FIRE_SMOKE + STREET)
     table = exclusions(recipe)
     fire, smoke = recipe.labels.index("fire"), recipe.labels.index("smoke")
     assert table[fire, smoke] == table[smoke, fire] == 0
@@ -149,27 +148,25 @@ def test_the_rate_rises_holds_and_falls() -> None:
     assert plan.rate_at(1.0, 100) == pytest.approx(0.01)
 
 
-def test_a_trunk_never_falls_and_what_starts_from_it_falls_at_once(tmp_path: Path) -> None:
-    assert scheduled(Plan(), RECIPES["trunk"]).rate_at(1.0, 10**6) == Plan().rate
-    assert scheduled(Plan(), RECIPES["fire_smoke"]).hold_share > 0
-    assert scheduled(Plan(start=tmp_path), RECIPES["fire_smoke"]).hold_share == 0
+def test_the_rate_of_what_goes_on_from_a_checkpoint_falls_at_once(tmp_path: Path) -> None:
+    assert Plan().rate_at(0.2, 10**6) == Plan().rate
+    assert Plan(start=tmp_path).rate_at(0.2, 10**6) < 0.95 * Plan().rate
 
 
-def test_a_run_goes_on_where_it_ended_and_another_network_can_start_from_it(tmp_path: Path) -> None:
-    run = Run(RECIPES["trunk"], Plan(), tmp_path, torch.device("cpu"))
+def test_a_run_goes_on_where_it_ended_and_another_run_can_start_from_it(tmp_path: Path) -> None:
+    recipe = RECIPES["fire_smoke"]
+    run = Run(recipe, Plan(), tmp_path, torch.device("cpu"))
     run.history, run.epoch, run.steps = [{"epoch": 0, "box": 1.0, "score": 1.0, "fitness": 0.1}], 1, 250
     run.save()
-    again = Run(RECIPES["trunk"], Plan(seed=1), tmp_path, torch.device("cpu"))
+    again = Run(recipe, Plan(seed=1), tmp_path, torch.device("cpu"))
     again.resume()
     assert (again.epoch, again.steps, again.history) == (1, 250, run.history)
-    trained, labels = load_network(tmp_path / "best.pt")
-    assert labels == RECIPES["trunk"].labels
-    street = Network(6)
-    start_from(street, RECIPES["street_order"].labels, tmp_path / "best.pt")
-    mine, theirs = street.state_dict(), trained.state_dict()
-    assert torch.equal(mine["stem.0.0.weight"], theirs["stem.0.0.weight"])
-    assert torch.equal(mine["heads.0.score.1.weight"], theirs["heads.0.score.1.weight"][2:])
+    further = Run(recipe, Plan(start=tmp_path / "best.pt", seed=2), tmp_path, torch.device("cpu"))
+    for name, value in trained(tmp_path / "best.pt", recipe.labels).state_dict().items():
+        assert torch.equal(further.network.state_dict()[name], value), name
     assert (tmp_path / "curves.png").stat().st_size > 1000
+    with pytest.raises(SourceError, match="sees fire, smoke, not garbage"):
+        Run(RECIPES["street_order"], Plan(start=tmp_path / "best.pt"), tmp_path, torch.device("cpu"))
 
 
 def test_the_best_epoch_by_validation_is_kept_and_not_the_last(tmp_path: Path) -> None:
@@ -180,7 +177,7 @@ def test_the_best_epoch_by_validation_is_kept_and_not_the_last(tmp_path: Path) -
         run.epoch = epoch
         run.history.append({"epoch": epoch, "box": 1.0, "score": 1.0, "fitness": fitness})
         run.save()
-    assert load_network(tmp_path / "best.pt")[0].heads[0].score[-1].bias.tolist() == [1.0, 1.0]
+    assert trained(tmp_path / "best.pt", FIRE_SMOKE).heads[0].score[-1].bias.tolist() == [1.0, 1.0]
     assert torch.load(tmp_path / "last.pt", weights_only=True)["progress"][0] == 2
 
 
@@ -200,4 +197,4 @@ def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path) -> None:
     torch.save({"weights": 1}, tmp_path / "other.pt")
     for name in ("other.pt", "missing.pt"):
         with pytest.raises(SourceError, match=name):
-            load_network(tmp_path / name)
+            trained(tmp_path / name, FIRE_SMOKE)

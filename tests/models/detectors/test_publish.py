@@ -87,7 +87,7 @@ def test_a_checkpoint_becomes_a_sealed_detector_and_no_test_is_read(
     assert manifest.scores == ()
     assert manifest.labels == RECIPE.labels
     assert manifest.parameters == count_parameters(checkpoint) == sum(p.numel() for p in Network(2).parameters())
-    assert {source.name for source in manifest.sources} == {"hiep", "nepal"}
+    assert {source.name for source in manifest.sources} == {"hiep", "nepal", "imagenet"}
     for precision in manifest.precisions:
         assert load(path, precision=precision).detect(np.zeros((72, 96, 3), np.uint8)) == []
 

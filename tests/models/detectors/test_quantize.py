@@ -24,15 +24,19 @@ def small() -> onnx.ModelProto:
         "w1": rng.normal(0, 0.2, (2, 8, 3, 3)),
         "b1": rng.normal(0, 0.1, 2),
         "scale": np.array(1 / 255),
+        "middle": np.array(127 / 255),
+        "low": np.array(0),
+        "high": np.array(6),
     }
     nodes = [
         helper.make_node("Transpose", ["picture"], ["planes"], perm=[0, 3, 1, 2]),
         helper.make_node("Cast", ["planes"], ["numbers"], to=TensorProto.FLOAT),
         helper.make_node("Mul", ["numbers", "scale"], ["scaled"]),
+        helper.make_node("Sub", ["scaled", "middle"], ["centred"]),
         helper.make_node(
-            "Conv", ["scaled", "w0", "b0"], ["first"], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]
+            "Conv", ["centred", "w0", "b0"], ["first"], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]
         ),
-        helper.make_node("Relu", ["first"], ["features"]),
+        helper.make_node("Clip", ["first", "low", "high"], ["features"]),
         helper.make_node("Conv", ["features", "w1", "b1"], ["logits"], kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
         helper.make_node("Sigmoid", ["logits"], ["scores"]),
     ]
@@ -106,4 +110,4 @@ def test_sums_that_cannot_saturate_answer_the_same(integers: Path) -> None:
 
 
 def test_what_comes_after_the_last_convolution_is_named() -> None:
-    assert after_convolutions(small()) == ["n6"]
+    assert after_convolutions(small()) == ["n7"]

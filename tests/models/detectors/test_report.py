@@ -151,6 +151,15 @@ def test_a_report_is_written_beside_the_manifest_into_it_and_its_card(tmp_path: 
     assert path.with_suffix(".md").read_text(encoding="utf-8") == card
 
 
+def test_integers_that_lose_more_than_a_point_anywhere_are_not_what_opens(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    worse = tuple(replace(one, ap50=one.ap50 - 0.02) if one.precision == "int8" else one for one in SCORES)
+    integers = replace(SEALED, precision="int8")
+    assert write(integers, REPORT, path).precision == "int8"
+    assert write(integers, replace(REPORT, scores=worse), path).precision == "fp32"
+    assert read_manifest(path).precision == "fp32"
+
+
 def test_both_precisions_stand_side_by_side() -> None:
     text = figures(SEALED, REPORT)
     assert "| val | fire | 9 (4) / 5 | 0.500 / 0.490 | 0.100 / 0.100 |" in text

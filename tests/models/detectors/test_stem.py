@@ -23,6 +23,9 @@ def network(*, strides: int = 2) -> onnx.ModelProto:
         "scale": np.array(1 / 255, np.float32),
         "w": rng.normal(size=(8, 3, 3, 3)).astype(np.float32),
         "b": rng.normal(size=8).astype(np.float32),
+        "middle": np.array(127 / 255, np.float32),
+        "low": np.array(0, np.float32),
+        "high": np.array(6, np.float32),
         "w2": rng.normal(size=(4, 8, 3, 3)).astype(np.float32),
         "b2": np.zeros(4, np.float32),
     }
@@ -31,8 +34,9 @@ def network(*, strides: int = 2) -> onnx.ModelProto:
         helper.make_node("Transpose", ["picture"], ["planes"], perm=[0, 3, 1, 2]),
         helper.make_node("Cast", ["planes"], ["numbers"], to=TensorProto.FLOAT),
         helper.make_node("Mul", ["numbers", "scale"], ["shares"]),
-        helper.make_node("Conv", ["shares", "w", "b"], ["sums"], None, None, None, None, **conv),
-        helper.make_node("Relu", ["sums"], ["features"]),
+        helper.make_node("Sub", ["shares", "middle"], ["centred"]),
+        helper.make_node("Conv", ["centred", "w", "b"], ["sums"], None, None, None, None, **conv),
+        helper.make_node("Clip", ["sums", "low", "high"], ["features"]),
         helper.make_node("Conv", ["features", "w2", "b2"], ["out"], None, None, None, None, **conv),
     ]
     picture = helper.make_tensor_value_info("picture", TensorProto.UINT8, [1, HEIGHT, WIDTH, 3])
@@ -85,16 +89,18 @@ def test_a_network_that_begins_otherwise_is_left_alone() -> None:
 
 
 def quantised(scale: float) -> onnx.ModelProto:
-    """Cast, quantise, dequantise, multiply: what a quantiser leaves at the input."""
+    """Cast, subtract, quantise, dequantise, multiply: what a quantiser leaves at the input."""
     nodes = [
         helper.make_node("Cast", ["picture"], ["numbers"], to=TensorProto.FLOAT),
-        helper.make_node("QuantizeLinear", ["numbers", "scale", "zero"], ["bytes"]),
+        helper.make_node("Sub", ["numbers", "middle"], ["centred"]),
+        helper.make_node("QuantizeLinear", ["centred", "scale", "zero"], ["bytes"]),
         helper.make_node("DequantizeLinear", ["bytes", "scale", "zero"], ["again"]),
         helper.make_node("Mul", ["again", "two"], ["out"]),
     ]
     values: dict[str, np.ndarray] = {
         "scale": np.array(scale, np.float32),
-        "zero": np.array(0, np.uint8),
+        "zero": np.array(126, np.uint8),
+        "middle": np.array(127, np.float32),
         "two": np.array(2, np.float32),
     }
     picture = helper.make_tensor_value_info("picture", TensorProto.UINT8, [1, 4, 4, 3])
@@ -109,6 +115,6 @@ def test_bytes_go_in_as_they_are(tmp_path: Path) -> None:
     model = quantised(0.99)  # as a calibration leaves it that saw nothing brighter than 252
     feed_bytes(model)
     assert [node.op_type for node in model.graph.node] == ["DequantizeLinear", "Mul"]
-    np.testing.assert_array_equal(run(model, tmp_path, picture)["out"], picture * np.float32(2))
+    np.testing.assert_array_equal(run(model, tmp_path, picture)["out"], (picture - np.float32(127)) * 2)
     with pytest.raises(ValueError, match="does not quantise the bytes"):
         feed_bytes(model)

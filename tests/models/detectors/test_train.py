@@ -14,7 +14,7 @@ from models.detectors.decode import Candidates  # noqa: E402
 from models.detectors.training.ablate import Study, compare, run  # noqa: E402
 from models.detectors.training.data import Picture, load_corpus  # noqa: E402
 from models.detectors.training.recipes import RECIPES  # noqa: E402
-from models.detectors.training.train import Plan, load_network, train  # noqa: E402
+from models.detectors.training.train import Plan, train, trained  # noqa: E402
 from models.detectors.training.validate import burning_streets, foreign_share, letterbox  # noqa: E402
 from models.errors import SourceError  # noqa: E402
 from tests.models.detectors.tiny_data import write_tiny_data  # noqa: E402
@@ -37,7 +37,7 @@ def test_a_run_trains_validates_and_goes_on_with_the_same_command(folder: Path, 
     second = json.loads((tmp_path / "history.json").read_text())
     assert second[0] == first[0]
     assert [row["pictures"] for row in second] == [8, 16]
-    assert load_network(best)[1] == ("fire", "smoke")
+    trained(best, ("fire", "smoke"))
     assert {path.name for path in tmp_path.iterdir()} >= {"best.pt", "last.pt", "epoch_001.pt", "curves.png"}
 
 
@@ -47,11 +47,11 @@ def test_two_cores_learn_what_one_does(folder: Path, tmp_path: Path) -> None:
     weights: list[dict[str, Any]] = []
     for threads in (2, 2, 1):
         out = tmp_path / str(len(weights))
-        weights.append(load_network(train(recipe, folder, out, replace(plan, threads=threads)))[0].state_dict())
+        weights.append(trained(train(recipe, folder, out, replace(plan, threads=threads)), recipe.labels).state_dict())
     for name, value in weights[0].items():
         assert torch.equal(value, weights[1][name]), f"{name} differs from one run to the next"
-    stem = "stem.0.0.weight"
-    assert torch.allclose(weights[0][stem], weights[2][stem], atol=5e-3)
+    lateral = "lateral.0.0.weight"
+    assert torch.allclose(weights[0][lateral], weights[2][lateral], atol=5e-3)
 
 
 def test_validation_lights_flames_on_streets_that_were_held_out(folder: Path) -> None:

@@ -59,7 +59,7 @@ FIRE_CARD = """\
 of the {fires.pictures} `test_cctv` pictures with fire the hint finds {fires.hint} and the alarm {fires.alarm},
 with {quiet.hint} and {quiet.alarm} false pictures of {quiet.pictures};
 On validation it is {own.hint} and {own.alarm} of {own.pictures}.
-Of smoke it finds {smoke.hint} and {smoke.alarm} of {smoke.pictures}:
+Of smoke it finds {smoke.hint} and {smoke.alarm} of {smoke.pictures}.
 {unseen.hint} of {unseen.pictures} for fire at the hint and {unseen.alarm} at the alarm
 {hazy.hint} and {hazy.alarm} for smoke;
 `house_fire` is reported after {house_smoke.hint:.1f} s by its smoke, as fire after {house.hint:.1f} s
@@ -68,7 +68,7 @@ A single frame shows fire at the hint after {house.frame:.1f} s:
 Validation AP50 of fire ({ap50[val_fire]}) is below
 smoke ({ap50[val_smoke]}) is above both
 On `test_cctv` smoke is {ap50[test_cctv_smoke]}, below both
-fire hit-AP {hit_ap[test_cctv_fire]},
+fire hit-AP {hit_ap[test_cctv_fire]}, above
 """
 STREET_CARD = """\
 it sees a vehicle on {bins[garbage111].seen} of the {bins[garbage111].pictures} garbage pictures,
