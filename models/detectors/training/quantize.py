@@ -11,7 +11,9 @@ from typing import Final, Literal
 
 import numpy as np
 import onnx
+import onnxruntime
 from numpy.typing import NDArray
+from onnx import helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -63,7 +65,7 @@ def quantize(model: onnx.ModelProto, canvases: Sequence[NDArray[np.uint8]], meth
         onnx.save(packed, plain)
         quant_pre_process(plain, ready, skip_symbolic_shape=True)
         settled = onnx.load(ready)
-        settle_biases(settled, canvases)
+        settle_biases(settled, mean_inputs(settled, canvases))
         onnx.save(settled, ready)
         quantize_static(
             ready,
@@ -95,3 +97,17 @@ def after_convolutions(model: onnx.ModelProto) -> list[str]:
             before.add(node.name)
             left += [makers[name] for name in node.input if name in makers]
     return [node.name for node in model.graph.node if node.name not in before]
+
+
+def mean_inputs(model: onnx.ModelProto, canvases: Sequence[NDArray[np.uint8]]) -> dict[str, NDArray[np.float64]]:
+    """By name of what a convolution takes in, the mean of each of its channels."""
+    taken = dict.fromkeys(node.input[0] for node in model.graph.node if node.op_type == "Conv")
+    seen = copy.deepcopy(model)
+    seen.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in taken)
+    session = onnxruntime.InferenceSession(seen.SerializeToString(), providers=["CPUExecutionProvider"])
+    sums: dict[str, NDArray[np.float64]] = {}
+    for canvas in canvases:
+        found = session.run(list(taken), {model.graph.input[0].name: canvas[None]})
+        for name, value in zip(taken, found, strict=True):
+            sums[name] = sums.get(name, 0) + value.mean((0, 2, 3), dtype=np.float64)
+    return {name: total / len(canvases) for name, total in sums.items()}

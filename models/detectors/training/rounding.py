@@ -8,28 +8,25 @@ was two thirds of what eight bits changed in the scores.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
 LARGEST = 127  # of signed weights that lie symmetrically around 0
 
 
-def settle_biases(model: onnx.ModelProto, canvases: Sequence[NDArray[np.uint8]]) -> None:
+def settle_biases(model: onnx.ModelProto, means: Mapping[str, NDArray[np.float64]]) -> None:
     """Change the bias of each convolution, in place, by what rounding its weights adds to its outputs on average.
 
     Args:
-        model: in float; takes (n, h, w, 3) uint8; its weights are about to be rounded per output channel.
-        canvases: (h, w, 3) uint8, training pictures as the network sees them.
+        model: in float; its weights are about to be rounded per output channel.
+        means: by name of what a convolution takes in, the mean of each of its channels over training pictures.
     """
     constants = {one.name: one for one in model.graph.initializer}
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
-    means = mean_inputs(model, canvases)
     for node in convolutions:
         weight, bias = (numpy_helper.to_array(constants[name]) for name in node.input[1:3])
         error = rounded(weight) - weight
@@ -45,17 +42,3 @@ def rounded(weight: NDArray[np.float32]) -> NDArray[np.float32]:
     step[step == 0] = 1
     near: NDArray[np.float32] = np.round(weight / step) * step
     return near
-
-
-def mean_inputs(model: onnx.ModelProto, canvases: Sequence[NDArray[np.uint8]]) -> dict[str, NDArray[np.float64]]:
-    """By name of what a convolution takes in, the mean of each of its channels."""
-    taken = dict.fromkeys(node.input[0] for node in model.graph.node if node.op_type == "Conv")
-    seen = copy.deepcopy(model)
-    seen.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in taken)
-    session = onnxruntime.InferenceSession(seen.SerializeToString(), providers=["CPUExecutionProvider"])
-    sums: dict[str, NDArray[np.float64]] = {}
-    for canvas in canvases:
-        found = session.run(list(taken), {model.graph.input[0].name: canvas[None]})
-        for name, value in zip(taken, found, strict=True):
-            sums[name] = sums.get(name, 0) + value.mean((0, 2, 3), dtype=np.float64)
-    return {name: total / len(canvases) for name, total in sums.items()}

@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from models.detectors.training.rounding import mean_inputs, rounded, settle_biases
+from models.detectors.training.quantize import mean_inputs
+from models.detectors.training.rounding import rounded, settle_biases
 
 SIDE = 16
 
@@ -56,7 +57,7 @@ def test_on_average_rounded_weights_say_what_the_float_ones_did(group: int) -> N
     model = network(group)
     before = outputs(model, canvases)
     shifted = outputs(with_rounded_weights(model), canvases)
-    settle_biases(model, canvases)
+    settle_biases(model, mean_inputs(model, canvases))
     settled = outputs(with_rounded_weights(model), canvases)
     assert np.abs(shifted - before).max() > 2
     assert np.abs(settled - before).max() < 0.1
