@@ -68,28 +68,29 @@ class Depthwise(nn.Conv2d):
             return super().forward(features)
         device = features.device.type
         kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else features.dtype
-        filtered = _Filter.apply(features.to(kind), self.weight.to(kind), self.stride[0])
-        return filtered + self.bias.to(kind)[:, None, None]
+        return _Filter.apply(features.to(kind), self.weight.to(kind), self.bias.to(kind), self.stride[0])
 
 
 class _Filter(torch.autograd.Function):
     """A depthwise convolution whose backward pass is one as well: with the kernels turned, on a spread-out gradient."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, features: Tensor, kernels: Tensor, stride: int) -> Tensor:
+    def forward(ctx: FunctionCtx, features: Tensor, kernels: Tensor, bias: Tensor, stride: int) -> Tensor:
         ctx.save_for_backward(kernels)
         ctx.stride, ctx.shape = stride, features.shape
-        return functional.conv2d(features, kernels, None, stride, kernels.shape[-1] // 2, 1, len(kernels))
+        return functional.conv2d(features, kernels, bias, stride, kernels.shape[-1] // 2, 1, len(kernels))
 
     @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, Tensor, None]:
         (kernels,) = ctx.saved_tensors
+        of_bias = gradient.sum((0, 2, 3))
         if ctx.stride > 1:
-            spread = gradient.new_zeros(ctx.shape).contiguous(memory_format=torch.channels_last)
+            like = {"dtype": gradient.dtype, "device": gradient.device, "memory_format": torch.channels_last}
+            spread = torch.empty(ctx.shape, **like).zero_()
             spread[:, :, :: ctx.stride, :: ctx.stride] = gradient
             gradient = spread
         turned, padding = kernels.flip(2, 3), kernels.shape[-1] // 2
-        return functional.conv2d(gradient, turned, None, 1, padding, 1, len(kernels)), None, None
+        return functional.conv2d(gradient, turned, None, 1, padding, 1, len(kernels)), None, of_bias, None
 
 
 class Bottleneck(nn.Module):
@@ -105,8 +106,8 @@ class Bottleneck(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(b, channels_in, h, w) to (b, channels_out, h / stride, w / stride)."""
-        wide = features if self.expand is None else functional.relu6(self.expand(features))
-        found = self.project(functional.relu6(self.filter(wide)))
+        wide = features if self.expand is None else functional.relu6(self.expand(features), inplace=True)
+        found = self.project(functional.relu6(self.filter(wide), inplace=True))
         return features + found if self.is_residual else found
 
 
@@ -122,7 +123,7 @@ class Backbone(nn.Module):
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Features of `CHANNELS` channels."""
-        features, found = functional.relu6(self.stem(pictures - MEAN / 255)), []
+        features, found = functional.relu6(self.stem(pictures - MEAN / 255), inplace=True), []
         for index, block in enumerate(self.blocks):
             features = block(features)
             if index in (FINE, COARSE):
