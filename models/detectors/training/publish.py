@@ -25,7 +25,7 @@ from models.detectors.manifest import Input, Manifest, Precision, Source, Thresh
 from models.detectors.training.calibrate import calibrate
 from models.detectors.training.data import Corpus, Picture, load_corpus, manifest
 from models.detectors.training.export import export, network_of
-from models.detectors.training.quantize import METHODS, quantize
+from models.detectors.training.quantize import METHODS, prepare, quantize
 from models.detectors.training.recipes import Recipe
 from models.detectors.training.toml import to_toml
 from models.detectors.training.validate import burning_streets, letterbox
@@ -115,9 +115,9 @@ def with_integers(
     file = path.with_name(f"{described.name}.int8.onnx")
     full = _precisions(described, path, val)
     best, least = described, 1.0
-    content = b""
+    content, prepared = b"", prepare(model, canvases)
     for method in METHODS:
-        small = replace(described, int8=write(quantize(model, canvases, method), file))
+        small = replace(described, int8=write(quantize(prepared, canvases, method), file))
         if floats := float_convolutions(operators(file)):
             raise SourceError(f"{file}: {floats} convolutions stayed in float; see what feeds them")
         lost = max(before - after for before, after in zip(full, _precisions(small, path, val, "int8"), strict=True))

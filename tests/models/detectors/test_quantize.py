@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from models.detectors.evaluation.integers import float_convolutions, operators
 from models.detectors.session import Options, open_session
-from models.detectors.training.quantize import METHODS, Method, after_convolutions, quantize
+from models.detectors.training.quantize import METHODS, Method, after_convolutions, prepare, quantize
 
 SIDE = 32
 
@@ -61,7 +61,8 @@ def canvases(count: int, seed: int) -> list[NDArray[np.uint8]]:
 def integers(request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
     method: Method = request.param
     path = tmp_path / "small.int8.onnx"
-    path.write_bytes(quantize(small(), canvases(8, 1), method).SerializeToString())
+    seen = canvases(8, 1)
+    path.write_bytes(quantize(prepare(small(), seen), seen, method).SerializeToString())
     capsys.readouterr()
     return path
 
