@@ -38,6 +38,7 @@ from models.errors import SourceError
 
 SMALL_PX: Final = 256
 CALM_MOSAIC_SHARE: Final = 0.1
+START_SHARE: Final = 0.3  # at the full rate a trained network first loses what 20,000 pictures taught it
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # of mallopt(3), as malloc.h numbers them
 
 
@@ -50,10 +51,10 @@ class Plan:
         pictures: budget in pictures, or 0 for none.
         backbone_share: of the rate, for what comes from ImageNet.
         hold_share: share of the budget at the full rate, before it falls along a cosine.
-        small_share: share of the budget at 256 px before the size of the recipe.
+        small_share: share of the budget at 256 px before the size of the recipe; none with `start`.
         calm_share: share of the budget at the end with few mosaics.
         threads: cores to use; each has a replica of the network.
-        start: checkpoint to go on from instead of ImageNet's weights; its rate falls at once.
+        start: checkpoint to go on from instead of ImageNet's weights; the rate falls at once, from `START_SHARE` of it.
         without: what an ablation leaves out.
     """
 
@@ -82,9 +83,13 @@ class Plan:
 
     def rate_at(self, progress: float, step: int) -> float:
         """Learning rate: a short rise, then full, then down to a hundredth along a cosine."""
-        hold = 0.0 if self.start else self.hold_share
+        hold, full = (0.0, START_SHARE * self.rate) if self.start else (self.hold_share, self.rate)
         falling = max(progress - hold, 0) / (1 - hold)
-        return self.rate * min(1.0, (step + 1) / self.warmup_steps) * (0.01 + 0.495 * (1 + math.cos(math.pi * falling)))
+        return full * min(1.0, (step + 1) / self.warmup_steps) * (0.01 + 0.495 * (1 + math.cos(math.pi * falling)))
+
+    def size_at(self, progress: float, size_px: int) -> int:
+        """Side of the input, given that of the recipe."""
+        return SMALL_PX if progress < self.small_share and not self.start else size_px
 
 
 class Stream(IterableDataset[Any]):
@@ -252,7 +257,7 @@ class Run:
         """One epoch, cut short when the budget is used up."""
         began_s, before_s = time.monotonic(), self.elapsed_s
         progress = self.progress(before_s)
-        size = SMALL_PX if progress < self.plan.small_share else self.recipe.size_px
+        size = self.plan.size_at(progress, self.recipe.size_px)
         mosaic_share = MOSAIC_SHARE if progress < 1 - self.plan.calm_share else CALM_MOSAIC_SHARE
         stream = Stream(sampler, self.plan, size=size, mosaic_share=mosaic_share, epoch=self.epoch)
         grid = tuple(part.to(self.device) for part in anchors(size, size))

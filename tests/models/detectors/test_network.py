@@ -150,7 +150,13 @@ def test_the_rate_rises_holds_and_falls() -> None:
 
 def test_the_rate_of_what_goes_on_from_a_checkpoint_falls_at_once(tmp_path: Path) -> None:
     assert Plan().rate_at(0.2, 10**6) == Plan().rate
-    assert Plan(start=tmp_path).rate_at(0.2, 10**6) < 0.95 * Plan().rate
+    further = Plan(start=tmp_path)
+    assert further.rate_at(0.2, 10**6) < 0.95 * further.rate_at(0.0, 10**6) < 0.5 * Plan().rate
+
+
+def test_a_run_begins_with_small_pictures_and_one_that_goes_on_does_not(tmp_path: Path) -> None:
+    assert [Plan().size_at(progress, 320) for progress in (0.0, 0.4, 0.6)] == [256, 256, 320]
+    assert Plan(start=tmp_path).size_at(0.0, 320) == 320
 
 
 def test_a_run_goes_on_where_it_ended_and_another_run_can_start_from_it(tmp_path: Path) -> None:
