@@ -4,9 +4,11 @@
 
 Beside them, in the same run and taken in turn, networks of YOLOv8n's shape at 320 and 640 px, FP32 and INT8, with
 random weights: they only serve to time the network. A picture is a JPEG of 1920 x 1080: `decode` makes pixels of it,
-`nms` is all that comes after the network. `network_ms` is the network alone; `end_to_end_ms` is letterbox, inference
-and NMS, against the network time alone of a peer. `mixed_end_to_end_ms` sets it against a peer of another size and
-precision, and is no comparison of like with like.
+`nms` is all that comes after the network. `network_ms` is the network alone, beside a peer for pictures of the same
+sides: of 320 x 192, which is all that ours reads of such a picture at 320 px, and (case with `height`) of 320 x 320.
+`end_to_end_ms` is letterbox, inference and NMS, against the network time alone of the peer at 320 x 320, as it is
+exported where nobody says otherwise; `end_to_end_same_sides_ms` is the same against that of 320 x 192.
+`mixed_end_to_end_ms` sets it against a peer of another size and precision, and is no comparison of like with like.
 `picture_in_batch_cpu_ms` is what one of n costs, `crowd_pictures_per_s` what eight cameras get that run when they can.
 The three with `_cpu_` are the same in processor time, at one thread: others who use the machine hardly move them.
 """
@@ -23,8 +25,9 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
@@ -39,7 +42,10 @@ from models.detectors.session import Options, Session, open_session
 BENCH: Final = "detect"
 CLIP: Final = Path(__file__).parents[1] / "edge" / "demo" / "street_fire.mp4"
 WIDTH, HEIGHT = 1920, 1080
-PEER_SIZES: Final = (320, 640)
+Sides = tuple[int, int]  # height and width
+SQUARE: Final[Sides] = (320, 320)
+LARGE: Final[Sides] = (640, 640)
+PEERS: Final[tuple[Sides, ...]] = (SQUARE, LARGE, (192, 320))
 BATCHES: Final = (1, 2, 4, 8)
 CROWD: Final = 8  # cameras on one device
 CROWD_SLICE_S: Final = 0.5
@@ -50,10 +56,15 @@ Samples = dict[str, list[float]]
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """Something that is timed: one step takes a picture through it and notes the milliseconds of each stage."""
+    """Something that is timed: one step takes a picture through it and notes the milliseconds of each stage.
+
+    Attributes:
+        sides: of what the network reads.
+    """
 
     case: Mapping[str, object]
     step: Callable[[Samples], None]
+    sides: Sides
     samples: Samples = field(default_factory=lambda: defaultdict(list))
 
     def median(self, stage: str) -> float:
@@ -74,7 +85,8 @@ def line(case: Mapping[str, object], metric: str, value: float, unit: str, **pee
 
 def against(own: Contender, metric: str, stage: str, peer: Contender, clock: str = "") -> None:
     """Print the time of a stage beside that of a peer's network, by the clock on the wall or by `_cpu`."""
-    named = "yolov8n-{size}-{precision}".format(**peer.case)
+    height, width = peer.sides
+    named = f"yolov8n-{width}{f'x{height}' * (height != width)}-{peer.case['precision']}"
     value, theirs = own.median(stage + clock), peer.median("inference" + clock)
     figures = {"peer": named, "peer_value": round(theirs, 4), "ratio": round(theirs / value, 3)}
     line(own.case, f"{metric}{clock}_ms", value, "ms", **figures)
@@ -111,29 +123,47 @@ def ours(name: str, precision: Precision, threads: int, jpeg: NDArray[np.uint8])
             samples[stage].append(float(wall_ms))
             samples[f"{stage}_cpu"].append(float(cpu_ms))
 
-    size = detector.manifest.input.width_px
-    case = {"network": detector.manifest.name, "precision": precision, "size": size, "threads": threads}
-    return Contender(case, step)
+    wanted = detector.manifest.input.cut_to(HEIGHT, WIDTH)
+    height, width = wanted.height_px, wanted.width_px
+    case = {"network": detector.manifest.name, "precision": precision, "size": width, "threads": threads}
+    return Contender(case, step, (height, width))
 
 
-def theirs(path: Path, size: int, precision: str, threads: int) -> Contender:
+def square(name: str, precision: Precision, threads: int) -> Contender:
+    """The network of a detector alone, on a square picture."""
+    detector = load(name, precision=precision, threads=threads)
+    wanted = detector.manifest.input
+    size = wanted.width_px
+    detector.draw(np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8))
+    case = {"network": name, "precision": precision, "size": size, "threads": threads, "height": size}
+    return alone(detector.infer, case, (size, size))
+
+
+def theirs(path: Path, sides: Sides, precision: str, threads: int) -> Contender:
     """A peer: the network alone, on a picture that is ready."""
     session = open_session(path, None, Options(threads=threads))
-    feeds = {"images": np.random.default_rng(0).random((1, 3, size, size), np.float32)}
-    return alone(session, feeds, {"network": "yolov8n", "precision": precision, "size": size, "threads": threads})
+    feeds = {"images": np.random.default_rng(0).random((1, 3, *sides), np.float32)}
+    return alone(lambda: session.run(feeds), peer_case(sides, precision, threads), sides)
 
 
-def alone(session: Session, feeds: Mapping[str, NDArray[Any]], case: Mapping[str, object]) -> Contender:
+def peer_case(sides: Sides, precision: str, threads: int) -> dict[str, object]:
+    """What is said of a peer; its height where it is not square."""
+    height, width = sides
+    case: dict[str, object] = {"network": "yolov8n", "precision": precision, "size": width, "threads": threads}
+    return case if height == width else case | {"height": height}
+
+
+def alone(run: Callable[[], object], case: Mapping[str, object], sides: Sides) -> Contender:
     """A network without what comes before and after."""
 
     def step(samples: Samples) -> None:
         begun = now_ms()
-        session.run(feeds)
+        run()
         wall_ms, cpu_ms = np.subtract(now_ms(), begun).tolist()
         samples["inference"].append(wall_ms)
         samples["inference_cpu"].append(cpu_ms)
 
-    return Contender(case, step)
+    return Contender(case, step, sides)
 
 
 def take_turns(contenders: Sequence[Contender], seconds: float) -> None:
@@ -150,14 +180,15 @@ def take_turns(contenders: Sequence[Contender], seconds: float) -> None:
         turn += 1
 
 
-def peers(folder: Path) -> dict[tuple[int, str], Path]:
-    """Build and quantise them: by size and precision."""
+def peers(folder: Path) -> dict[tuple[Sides, str], Path]:
+    """Build and quantise them: by sides and precision."""
     paths = {}
-    for size in PEER_SIZES:
+    for height, width in PEERS:
         for precision in ("fp32", "int8"):
-            paths[size, precision] = folder / f"yolov8n-{size}-{precision}.onnx"
-        paths[size, "fp32"].write_bytes(build(size).SerializeToString())
-        quantise(paths[size, "fp32"], paths[size, "int8"])
+            paths[(height, width), precision] = folder / f"yolov8n-{width}x{height}-{precision}.onnx"
+        plain, small = (paths[(height, width), precision] for precision in ("fp32", "int8"))
+        plain.write_bytes(build(height, width).SerializeToString())
+        quantise(plain, small)
     return paths
 
 
@@ -167,38 +198,49 @@ def networks(names: Sequence[str]) -> list[tuple[str, Precision]]:
     return [(name, precision) for name in named for precision in read_manifest(name).precisions]
 
 
-def report(own: Sequence[Contender], others: Mapping[tuple[int, str], Contender]) -> None:
+def report(own: Sequence[Contender], others: Mapping[tuple[Sides, str], Contender]) -> None:
     """Print the figures of one number of threads."""
     for peer in others.values():
         line(peer.case, "network_ms", peer.median("inference"), "ms")
         if peer.case["threads"] == 1:
             line(peer.case, "network_cpu_ms", peer.median("inference_cpu"), "ms")
     for contender in own:
-        case = contender.case
-        for stage in STAGES:
-            for percent in (50, 99):
-                value = float(np.percentile(contender.samples[stage], percent))
-                line(case, f"{stage}_p{percent}_ms", value, "ms")
-        size, precision = int(str(case["size"])), str(case["precision"])
+        case, precision = contender.case, str(contender.case["precision"])
+        same = others.get((contender.sides, precision))
+        beside: list[tuple[str, str, Contender | None]] = [("network", "inference", same)]
+        if contender.samples["end_to_end"]:
+            stages(contender)
+            beside += [
+                ("end_to_end", "end_to_end", others[SQUARE, precision]),
+                ("end_to_end_same_sides", "end_to_end", same),
+                ("mixed_end_to_end", "end_to_end", others[LARGE, "fp32"]),
+            ]
         for clock in ("", "_cpu") if case["threads"] == 1 else ("",):
-            against(contender, "network", "inference", others[min(size, 640), precision], clock)
-            against(contender, "end_to_end", "end_to_end", others[min(size, 640), precision], clock)
-            against(contender, "mixed_end_to_end", "end_to_end", others[640, "fp32"], clock)
-        line(case, "end_to_end_p99_ms", float(np.percentile(contender.samples["end_to_end"], 99)), "ms")
-        line(case, "pictures_per_s", 1000 / contender.median("end_to_end"), "1/s")
+            for metric, stage, peer_of_it in beside:
+                if peer_of_it is not None:
+                    against(contender, metric, stage, peer_of_it, clock)
+
+
+def stages(contender: Contender) -> None:
+    """Print what each stage takes, and how many pictures that makes."""
+    for stage in STAGES:
+        for percent in (50, 99):
+            value = float(np.percentile(contender.samples[stage], percent))
+            line(contender.case, f"{stage}_p{percent}_ms", value, "ms")
+    line(contender.case, "end_to_end_p99_ms", float(np.percentile(contender.samples["end_to_end"], 99)), "ms")
+    line(contender.case, "pictures_per_s", 1000 / contender.median("end_to_end"), "1/s")
 
 
 def batching(seconds: float) -> None:
     """Print what a picture costs alone and in a batch of ours."""
     contenders = []
     for name, precision in networks(()):
-        manifest = read_manifest(name)
-        size = manifest.input.width_px
+        session, wanted = opened(name, precision, MOST)
+        height, width = wanted.height_px, wanted.width_px
         for batch in BATCHES:
-            session = open_session(ZOO / manifest.network(precision).file, None)
-            pictures = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), np.uint8)
-            case = {"network": name, "precision": precision, "size": size, "threads": 1, "batch": batch}
-            contenders.append(alone(session, {manifest.input.name: pictures}, case))
+            pictures = np.random.default_rng(0).integers(0, 256, (batch, height, width, 3), np.uint8)
+            case = {"network": name, "precision": precision, "size": width, "threads": 1, "batch": batch}
+            contenders.append(alone(partial(session.run, {wanted.name: pictures}), case, (height, width)))
     take_turns(contenders, seconds)
     for contender in contenders:
         value = contender.median("inference_cpu") / int(str(contender.case["batch"]))
@@ -208,17 +250,24 @@ def batching(seconds: float) -> None:
 def crowd(seconds: float) -> None:
     """Print pictures per second of more cameras than cores, those that wait together against one at a time."""
     for name, precision in networks(()):
-        manifest = read_manifest(name)
-        path, rates = ZOO / manifest.network(precision).file, defaultdict(list)
+        rates = defaultdict(list)
         end = time.perf_counter() + seconds
         while time.perf_counter() < end:
             for together in (1, MOST):
-                session = open_session(path, None, Options(together=together))
-                rates[together].append(rate(session, manifest.input, CROWD_SLICE_S))
+                rates[together].append(rate(*opened(name, precision, together), CROWD_SLICE_S))
         value, alone_per_s = float(np.median(rates[MOST])), float(np.median(rates[1]))
         case = {"network": name, "precision": precision, "threads": 1, "cameras": CROWD}
         figures = {"peer": "one at a time", "peer_value": round(alone_per_s, 2), "ratio": round(value / alone_per_s, 3)}
         line(case, "crowd_pictures_per_s", value, "1/s", **figures)
+
+
+def opened(name: str, precision: Precision, together: int) -> tuple[Session, Input]:
+    """A network of the zoo for pictures of 16:9."""
+    manifest = read_manifest(name)
+    wanted = manifest.input.cut_to(HEIGHT, WIDTH)
+    sides = {"height": wanted.height_px, "width": wanted.width_px}
+    path = ZOO / manifest.network(precision).file
+    return open_session(path, None, Options(together=together), sides=sides), wanted
 
 
 def rate(session: Session, wanted: Input, seconds: float) -> float:
@@ -275,6 +324,7 @@ def main() -> None:
         for threads in (1, 2):
             cv2.setNumThreads(threads)
             own = [ours(network, precision, threads, jpeg) for network, precision in named]
+            own += [square(network, precision, threads) for network, precision in named]
             others = {key: theirs(path, *key, threads) for key, path in paths.items()}
             take_turns([*own, *others.values()], 3 if args.quick else 60)
             report(own, others)

@@ -66,8 +66,8 @@ class _Layer(NamedTuple):
 class _Graph:
     """Nodes and weights as they are added."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, height: int, width: int) -> None:
+        self.sides = (height, width)
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, NDArray[Any]] = {}
         self._rng = np.random.default_rng(8)
@@ -159,7 +159,7 @@ class _Graph:
         [sides] = self.add("Conv", [shares, self.constant(bins)], {"kernel_shape": [1, 1]})
         sides = self.reshape(sides, 1, 4, -1)
         near, far = self.add("Split", [sides], {"axis": 1}, outputs=2)
-        centres, strides = _anchors(self.size)
+        centres, strides = _anchors(*self.sides)
         place = self.constant(centres)
         [low], [high] = self.add("Sub", [place, near]), self.add("Add", [far, place])
         [total], [size] = self.add("Add", [low, high]), self.add("Sub", [high, low])
@@ -174,9 +174,9 @@ class _Graph:
         return name
 
 
-def build(size: int) -> onnx.ModelProto:
-    """The network for pictures of `size` x `size`: `images` (1, 3, size, size) to `output0` (1, 84, n)."""
-    graph = _Graph(size)
+def build(height: int, width: int) -> onnx.ModelProto:
+    """The network for pictures of one size: `images` (1, 3, height, width) to `output0` (1, 84, n)."""
+    graph = _Graph(height, width)
     layers: list[_Layer] = []
     found = ""
     for origin, repeats, kind, args in TABLE:
@@ -186,8 +186,8 @@ def build(size: int) -> onnx.ModelProto:
             found = graph.detect(sources)
             break
         layers.append(_layer(graph, kind, sources, repeats, args))
-    shape = (1, 3, size, size)
-    places = sum((size // stride) ** 2 for stride in STRIDES)
+    shape = (1, 3, height, width)
+    places = sum((height // stride) * (width // stride) for stride in STRIDES)
     model = helper.make_model(
         helper.make_graph(
             [*graph.nodes, helper.make_node("Identity", [found], ["output0"])],
@@ -217,11 +217,11 @@ def _layer(graph: _Graph, kind: str, sources: Sequence[_Layer], repeats: int, ar
     return graph.c2f(source, channels, max(round(repeats * DEPTH), 1), is_residual=args[1])
 
 
-def _anchors(size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _anchors(height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Centres (1, 2, n) in cells, and strides (1, n)."""
     centres, strides = [], []
     for stride in STRIDES:
-        rows, columns = np.indices((size // stride, size // stride), np.float32) + np.float32(0.5)
+        rows, columns = np.indices((height // stride, width // stride), np.float32) + np.float32(0.5)
         centres.append(np.stack((columns, rows)).reshape(2, -1))
         strides.append(np.full(centres[-1].shape[1], stride, np.float32))
     return np.concatenate(centres, 1)[None], np.concatenate(strides)[None]

@@ -95,7 +95,7 @@ def inspect(path: Path, *, labels: Sequence[str] = (), side_px: int | None = Non
         session=session,
         family=family,
         outputs=outputs,
-        notes=tuple(_notes(session, draft, family, named)),
+        notes=tuple(_notes(session, draft, family, named, has_open_sides=any(side > 1 for side in left_open.values()))),
         network_ms=_time(session, feeds),
     )
 
@@ -223,13 +223,17 @@ def _activation(session: Session, family: Guess, outputs: Outputs) -> str:
     return "none" if any(session.file.makers.get(name) in done for name in outputs) else usual
 
 
-def _notes(session: Session, draft: Manifest, family: Guess, named: tuple[str, ...]) -> Iterator[str]:
+def _notes(
+    session: Session, draft: Manifest, family: Guess, named: tuple[str, ...], *, has_open_sides: bool
+) -> Iterator[str]:
     wanted = draft.input
     yield f"`thresholds`: {HINT} and {ALARM} are placeholders, choose them on pictures of your own"
     yield (
         f"`input`: {wanted.channels}, scale {wanted.scale:.6g}, mean {wanted.mean}, deviation {wanted.deviation}, "
         f"{wanted.fit} are how {family.family} is usually trained, the file does not say"
     )
+    if has_open_sides and wanted.fit == "letterbox":
+        yield "`input`: its sides are open; with multiple_px = 32 (its largest stride) a picture of 16:9 takes less time"
     if named and draft.labels != named:
         yield f"`labels`: {len(named)} names were given or noted, the outputs are for {family.labels}"
     elif not named:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -38,6 +39,8 @@ class Input(Record, frozen=True, kw_only=True):
         mean: what is taken off then, in the order of `channels`,
         deviation: and what the rest is divided by.
         padding: grey level of what the picture does not cover.
+        multiple_px: where above 0, the graph leaves its sides open, and a picture is drawn into no more of the input
+            than it covers, in multiples of this: one of 16:9 costs 320 x 192 and not 320 x 320. With `letterbox` only.
     """
 
     name: str = "picture"
@@ -51,6 +54,17 @@ class Input(Record, frozen=True, kw_only=True):
     mean: Triple = (0.0, 0.0, 0.0)
     deviation: tuple[Positive, Positive, Positive] = (1.0, 1.0, 1.0)
     padding: Annotated[int, Meta(ge=0, le=255)] = 114
+    multiple_px: Annotated[int, Meta(ge=0, le=256)] = 0
+
+    def cut_to(self, height: int, width: int) -> Input:
+        """The input that a picture of so many pixels is drawn into."""
+        if not self.multiple_px:
+            return self
+        scale = min(self.height_px / height, self.width_px / width)
+        rows, columns = (
+            max(math.ceil(round(side * scale) / self.multiple_px), 1) * self.multiple_px for side in (height, width)
+        )
+        return msgspec.structs.replace(self, height_px=rows, width_px=columns)
 
 
 class Threshold(Record, frozen=True, kw_only=True):
@@ -223,6 +237,7 @@ def read_manifest(name_or_path: str | Path) -> Manifest:
         problems += _threshold_problems(manifest, path)
         if manifest.precision == "int8" and manifest.int8 is None:
             problems.append(Problem(path, "precision", "there is no int8 network", "name it under [int8]"))
+        problems += _side_problems(manifest.input, path)
     if manifest is None or problems:
         raise ConfigError(problems)
     return manifest
@@ -238,6 +253,21 @@ def _threshold_problems(manifest: Manifest, path: Path) -> list[Problem]:
         if threshold.hint > threshold.alarm:
             what = f"hint {threshold.hint} is above alarm {threshold.alarm}"
             problems.append(Problem(path, f"thresholds.{label}.hint", what, "lower hint or raise alarm"))
+    return problems
+
+
+def _side_problems(wanted: Input, path: Path) -> list[Problem]:
+    multiple = wanted.multiple_px
+    if not multiple:
+        return []
+    problems = [
+        Problem(path, f"input.{name}", f"{side} is no multiple of {multiple}", "correct it, or set multiple_px = 0")
+        for name, side in (("height_px", wanted.height_px), ("width_px", wanted.width_px))
+        if side % multiple
+    ]
+    if wanted.fit == "stretch":
+        what = "a picture that is stretched fills all of the input"
+        problems.append(Problem(path, "input.multiple_px", what, 'use fit = "letterbox", or multiple_px = 0'))
     return problems
 
 

@@ -5,21 +5,22 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.detectors.canvas import Canvas, Covered
+from models.detectors.canvas import Canvas, Covered, check_picture
 from models.detectors.decode import Candidates, Form, FormError, Outputs, decode
 from models.detectors.decode.guess import guess
-from models.detectors.manifest import Manifest, Precision, path_of, read_manifest
+from models.detectors.manifest import Input, Manifest, Precision, path_of, read_manifest
 from models.detectors.session import Options, Session, open_session
 from models.errors import ConfigError, Problem
 
 log = logging.getLogger(__name__)
 
 SIZE_INPUT: Final = "int64"  # of the second input that the authors' RT-DETR has
+USUAL: Final = (1080, 1920)  # height and width of what most cameras give: opened first
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +35,20 @@ class Box:
     y2: float
 
 
+class _View(NamedTuple):
+    """The network for pictures of one shape: what they are drawn into, and the session that reads it."""
+
+    wanted: Input
+    canvas: Canvas
+    session: Session
+    feeds: dict[str, NDArray[Any]]
+
+
 class Detector:
     """One network and the memory of one camera. Not for two threads at once: the input is drawn in place.
 
-    Detectors of the same network and options share its session, and so its weights.
+    Detectors of the same network and options share its sessions, and so its weights. Where the network takes pictures
+    in their own shape there is one for each shape: opened, once, when the first such picture comes.
     """
 
     def __init__(
@@ -68,9 +79,9 @@ class Detector:
         self.precision: Precision = precision or self.manifest.precision
         self._network = self.manifest.network(self.precision)
         self._path = path_of(name_or_path).with_name(self._network.file)
-        self._canvas = Canvas(self.manifest.input)
-        self._session = self._open(Options(threads=threads, provider=provider, is_exact=is_exact))
-        self._feeds = self._lay_out()
+        self._options = Options(threads=threads, provider=provider, is_exact=is_exact)
+        self._views: dict[tuple[int, int], _View] = {}
+        self._view = self._view_of(*USUAL)
         self.family: str = self.manifest.family or ""
         self._check(self.infer())
 
@@ -93,16 +104,22 @@ class Detector:
         return self.boxes(self.decode(self.infer()), covered)
 
     def draw(self, image_bgr: NDArray[np.uint8]) -> Covered:
-        """Put a picture into the network's input."""
-        return self._canvas.draw(image_bgr)
+        """Put a picture into the network's input.
+
+        Raises:
+            SourceError: it is not a picture that can be drawn.
+        """
+        check_picture(image_bgr)
+        self._view = self._view_of(*image_bgr.shape[:2])
+        return self._view.canvas.draw(image_bgr)
 
     def infer(self) -> Outputs:
         """Run the network on what was drawn last."""
-        return self._session.run(self._feeds)
+        return self._view.session.run(self._view.feeds)
 
     def decode(self, outputs: Outputs) -> Candidates:
         """What is left of its outputs, in pixels of its input."""
-        wanted = self.manifest.input
+        wanted = self._view.wanted
         form = Form(
             labels=len(self.labels),
             height_px=wanted.height_px,
@@ -124,21 +141,30 @@ class Detector:
         rows = zip(found.classes[order].tolist(), found.scores[order].tolist(), corners[order].tolist(), strict=True)
         return [Box(self.labels[label], score, *corner) for label, score, corner in rows]
 
-    def _open(self, options: Options) -> Session:
+    def _view_of(self, height: int, width: int) -> _View:
+        """What a picture of so many pixels is shown to."""
+        wanted = self.manifest.input.cut_to(height, width)
+        sides = wanted.height_px, wanted.width_px
+        if sides not in self._views:
+            canvas = Canvas(wanted)
+            session = self._open(canvas.tensor.shape)
+            self._views[sides] = _View(wanted, canvas, session, self._lay_out(session, wanted, canvas.tensor))
+        return self._views[sides]
+
+    def _open(self, shape: tuple[int, ...]) -> Session:
         external = self.manifest.external
-        session = open_session(self._path, self._network.sha256, options, external=external)
+        session = open_session(self._path, self._network.sha256, self._options, external=external)
         # What the graph leaves open is fixed here, so that memory and constants are laid out once; the number of
         # pictures is not, where those of several cameras can run together.
-        sides = zip(session.inputs[0].shape, self._canvas.tensor.shape, strict=False)
+        sides = zip(session.inputs[0].shape, shape, strict=False)
         left_open = {side: value for side, value in sides if isinstance(side, str) and side != session.shared_side}
         if not left_open:
             return session
-        return open_session(self._path, self._network.sha256, options, external=external, sides=left_open)
+        return open_session(self._path, self._network.sha256, self._options, external=external, sides=left_open)
 
-    def _lay_out(self) -> dict[str, NDArray[Any]]:
+    def _lay_out(self, session: Session, wanted: Input, tensor: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """What the network is run with: the canvas, and the size for those that ask for it."""
-        first, *others = self._session.inputs
-        wanted, tensor = self.manifest.input, self._canvas.tensor
+        first, *others = session.inputs
         fits = len(first.shape) == 4 and all(
             not isinstance(side, int) or side == own for side, own in zip(first.shape, tensor.shape, strict=False)
         )
@@ -163,14 +189,14 @@ class Detector:
         self.decode(outputs)
 
     def _guess(self, outputs: Outputs) -> str:
-        wanted = self.manifest.input
+        wanted = self._view.wanted
         try:
             found = guess(
                 outputs,
                 height_px=wanted.height_px,
                 width_px=wanted.width_px,
                 labels=len(self.labels),
-                inputs=len(self._session.inputs),
+                inputs=len(self._view.session.inputs),
             )
         except FormError as error:
             raise self._unusable(f"gives {error}", "export it in one of the families of the manifest") from error

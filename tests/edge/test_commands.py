@@ -42,7 +42,7 @@ def opened(folder: Path, monkeypatch: pytest.MonkeyPatch, said: str) -> Detector
 def test_the_config_says_how_the_network_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     detector = opened(tmp_path, monkeypatch, 'precision = "fp32"\nthreads = 2\n')
     assert (detector.manifest.name, detector.precision, detector.floor) == ("street_order", "fp32", 0.2)
-    assert detector._session._session.get_session_options().intra_op_num_threads == 2
+    assert detector._view.session._session.get_session_options().intra_op_num_threads == 2
     assert opened(tmp_path, monkeypatch, "").precision == detector.manifest.precision
 
 

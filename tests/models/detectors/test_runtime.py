@@ -179,8 +179,53 @@ def test_a_family_that_nobody_can_guess_is_asked_for(tmp_path: Path) -> None:
 def test_sides_that_the_graph_leaves_open_are_fixed_by_the_manifest(tmp_path: Path) -> None:
     content = fixed({"output0": yolov8()}, ("images", FLOAT, ("batch", 3, "height", "width")))
     detector = load(write_detector(tmp_path, content, family="yolov8", input=Input(**YOLO_INPUT)))
-    assert detector._session.inputs[0].shape == (1, 3, 320, 320)
+    assert detector._view.session.inputs[0].shape == (1, 3, 320, 320)
     assert len(detector.detect(picture(100, 100, 3))) == 1
+
+
+OPEN = ("picture", UINT8, ("batch", "height", "width", 3))
+
+
+@pytest.mark.parametrize(
+    ("shape", "sides"),
+    [
+        ((1080, 1920), (192, 320)),  # a picture of 16:9 covers 180 rows
+        ((480, 640), (256, 320)),
+        ((640, 480), (320, 256)),
+        ((500, 500), (320, 320)),
+        ((20, 20_000), (32, 320)),
+        ((1, 1), (320, 320)),
+    ],
+)
+def test_a_picture_gets_no_more_of_the_input_than_it_covers(
+    shape: tuple[int, int], sides: tuple[int, int], tmp_path: Path
+) -> None:
+    content = fixed({"boxes": BOXES, "scores": SCORES}, OPEN)
+    square, cut = (load(write_detector(tmp_path, content, input=Input(multiple_px=multiple))) for multiple in (0, 32))
+    image = picture(*shape, 3)
+    seen = cut.detect(image)
+    assert cut._view.session.inputs[0].shape == (1, *sides, 3)
+    assert cut._view.canvas.tensor.shape == (1, *sides, 3)
+    assert seen == square.detect(image)
+    assert square._view.session.inputs[0].shape == (1, 320, 320, 3)
+    assert (cut._view.canvas.tensor == square._view.canvas.tensor[:, : sides[0], : sides[1]]).all()
+
+
+def test_each_shape_is_opened_once_and_shared(tmp_path: Path) -> None:
+    path = write_detector(tmp_path, fixed({"boxes": BOXES, "scores": SCORES}, OPEN), input=Input(multiple_px=32))
+    one, other = load(path), load(path)
+    for shape in ((90, 160), (100, 100), (180, 320), (90, 161), (100, 100)):
+        one.detect(picture(*shape, 3))
+        other.detect(picture(*shape, 3))
+        assert one._view.session is other._view.session
+        assert one._view.canvas is not other._view.canvas
+    assert set(one._views) == {(192, 320), (320, 320)}
+
+
+def test_a_graph_whose_sides_are_fixed_cannot_be_cut(tmp_path: Path) -> None:
+    content = fixed({"boxes": BOXES, "scores": SCORES}, ("picture", UINT8, (1, 320, 320, 3)))
+    with pytest.raises(ConfigError, match=r"takes picture uint8 \(1, 320, 320, 3\), the manifest says .*192, 320"):
+        load(write_detector(tmp_path, content, input=Input(multiple_px=32)))
 
 
 def test_the_size_is_given_to_a_network_that_asks_for_it(tmp_path: Path) -> None:
@@ -191,7 +236,7 @@ def test_the_size_is_given_to_a_network_that_asks_for_it(tmp_path: Path) -> None
     }
     content = fixed(found, second=("orig_target_sizes", INT64, (1, 2)))
     detector = load(write_detector(tmp_path, content, family="rtdetr", input=Input(**YOLO_INPUT, fit="stretch")))
-    assert detector._feeds["orig_target_sizes"].tolist() == [[320, 320]]
+    assert detector._view.feeds["orig_target_sizes"].tolist() == [[320, 320]]
     [box] = detector.detect(picture(100, 100, 3))
     assert (box.label, round(box.confidence, 3), box.x2, box.y2) == ("smoke", 0.7, 0.5, 1.0)
     other = fixed(found, second=("prompt", FLOAT, (1, 2)))
@@ -201,10 +246,10 @@ def test_the_size_is_given_to_a_network_that_asks_for_it(tmp_path: Path) -> None
 
 def test_cameras_of_one_network_share_its_session(tiny: Path) -> None:
     one, other, faster = load(tiny), load(tiny), load(tiny, threads=2)
-    assert one._session is other._session
-    assert one._session is not faster._session
-    assert one._canvas is not other._canvas
-    threads = [d._session._session.get_session_options().intra_op_num_threads for d in (one, faster)]
+    assert one._view.session is other._view.session
+    assert one._view.session is not faster._view.session
+    assert one._view.canvas is not other._view.canvas
+    threads = [d._view.session._session.get_session_options().intra_op_num_threads for d in (one, faster)]
     assert threads == [1, 2]
 
 
