@@ -233,7 +233,7 @@ def _notes(
         f"{wanted.fit} are how {family.family} is usually trained, the file does not say"
     )
     if has_open_sides and wanted.fit == "letterbox":
-        yield "`input`: its sides are open; with multiple_px = 32 (its largest stride) a picture of 16:9 takes less time"
+        yield "`input`: its sides are open; with multiple_px = 32 (the largest stride) one of 16:9 takes less time"
     if named and draft.labels != named:
         yield f"`labels`: {len(named)} names were given or noted, the outputs are for {family.labels}"
     elif not named:
