@@ -22,6 +22,8 @@ COMPOSITE_SHARE: Final = 0.35  # of the streets without fire
 DISTRACTION_SHARE: Final = 0.3  # of the rest of them
 PLAIN_SHARE: Final = 0.03  # of all draws: without it a white frame is fire, and a black one a bin
 NIGHT_SHARE: Final = 0.15  # of the real fires
+CLOSE_SHARE: Final = 0.15  # of pictures with nothing on them: asphalt, walls and leaves as near as some cameras hang
+CLOSEST: Final = 4.0  # times as large
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -202,5 +204,9 @@ class Sampler:
             left, top = (int(rng.integers(0, size - side + 1)) for _ in range(2))
             whole = (left, top, left + side, top + side)
             cover(canvas, whole)
-        place(canvas, whole, self.draw(rng), longest, rng)
+        picture = self.draw(rng)
+        is_empty = not (picture.burns or len(picture.boxes))
+        if is_empty and "hard_negatives" not in self.without and rng.random() < CLOSE_SHARE:
+            longest = size * np.exp(rng.uniform(0, np.log(CLOSEST)))
+        place(canvas, whole, picture, longest, rng)
         return canvas

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.detectors.training import data
-from models.detectors.training.augment import Sampler
+from models.detectors.training import augment, data
+from models.detectors.training.augment import Canvas, Sampler
 from models.detectors.training.data import Picture, hold_out, load_corpus, members, relabel, to_boxes
 from models.detectors.training.recipes import RECIPES, STREET, STREET_FILE, Part, Recipe, recipe_of
 from models.detectors.training.synthetic import (
@@ -154,6 +154,25 @@ def test_a_mosaic_is_of_four_pictures(
     monkeypatch.setattr(sampler, "draw", noted)
     sampler.sample(128, np.random.default_rng(0), mosaic_share=1.0)
     assert len(drawn) == pictures
+
+
+@pytest.mark.parametrize("without", [frozenset(), frozenset({"hard_negatives"})])
+def test_only_pictures_with_nothing_on_them_are_seen_from_close_by(
+    without: frozenset[Part], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = RECIPES["fire_smoke"]
+    sampler = Sampler(load_corpus(folder, recipe), recipe, without)
+    near = {True: 0, False: 0}
+
+    def noted(canvas: Canvas, area: tuple[int, ...], picture: Picture, longest_px: float, rng: object) -> None:
+        near[bool(picture.burns or len(picture.boxes))] += longest_px > 2 * 128
+
+    monkeypatch.setattr(augment, "place", noted)
+    rng = np.random.default_rng(3)
+    for _ in range(400):
+        sampler.single(128, rng)
+    assert near[True] == 0
+    assert (near[False] > 0) == (not without)
 
 
 def test_a_sample_is_the_same_for_the_same_seed(folder: Path) -> None:
