@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -37,12 +36,3 @@ def test_the_pictures_beside_the_checkout_are_taken_where_nobody_says(tmp_path: 
     for words in (("train", "fire_smoke"), ("publish", "fire_smoke", "best.pt"), ("eval", "fire_smoke")):
         assert parse(*words).data == Path("../shared/data")
         assert parse(*words, "--data", str(tmp_path)).data == tmp_path
-
-
-def test_training_without_a_budget_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if importlib.util.find_spec("torch") is None:
-        pytest.skip("training needs the extra `train`")
-    monkeypatch.setitem(commands.NEEDED, "train", ())
-    args = parse("train", "fire_smoke", "--data", str(tmp_path), "--minutes", "0")
-    with pytest.raises(ConfigError, match="there is no budget"):
-        args.run(args)

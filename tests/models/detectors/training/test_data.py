@@ -25,7 +25,7 @@ from models.detectors.training.synthetic import (
 from models.errors import ConfigError, SourceError
 from tests.models.detectors.tiny_data import street, write_tiny_data
 
-DATA = Path(__file__).parents[4] / "shared" / "data"
+DATA = Path(__file__).parents[5] / "shared" / "data"
 needs_data = [
     pytest.mark.data,
     pytest.mark.skipif(not DATA.is_dir(), reason=f"no pictures in {DATA}; lay them beside the checkout"),

@@ -10,13 +10,15 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
+from models.detectors import commands  # noqa: E402
 from models.detectors.decode import Candidates  # noqa: E402
 from models.detectors.training.ablate import Study, compare, run  # noqa: E402
 from models.detectors.training.data import Picture, load_corpus  # noqa: E402
 from models.detectors.training.recipes import RECIPES  # noqa: E402
 from models.detectors.training.train import Plan, train, trained  # noqa: E402
 from models.detectors.training.validate import burning_streets, foreign_share, letterbox  # noqa: E402
-from models.errors import SourceError  # noqa: E402
+from models.errors import ConfigError, SourceError  # noqa: E402
+from tests.models.detectors.test_commands import parse  # noqa: E402
 from tests.models.detectors.tiny_data import write_tiny_data  # noqa: E402
 
 
@@ -99,3 +101,10 @@ def test_a_finished_run_of_an_ablation_is_only_read(tmp_path: Path) -> None:
     assert run(study, "mosaic", 1, epoch_pictures=64) == rows[0]
     with pytest.raises(SourceError, match=r"no pictures here.*--data"):
         run(study, "mosaic", 1, epoch_pictures=128)
+
+
+def test_training_without_a_budget_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(commands.NEEDED, "train", ())
+    args = parse("train", "fire_smoke", "--data", str(tmp_path), "--minutes", "0")
+    with pytest.raises(ConfigError, match="there is no budget"):
+        args.run(args)
