@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from models.detectors.decode import FormError, Outputs
 from models.detectors.decode.guess import Guess, guess
 from models.detectors.manifest import Input, Manifest, Threshold
+from models.detectors.onnx_file import SIZE_NOTE
 from models.detectors.session import Options, Session, Tensor, open_session
 from models.errors import ConfigError, Problem
 
@@ -140,7 +141,7 @@ def _picture(session: Session, side_px: int | None) -> tuple[Any, int, int]:
         what = f"takes {first}, which is no colour picture"
         raise ConfigError([Problem(path, "input", what, "export it for (1, 3, h, w) or (1, h, w, 3)")])
     layout = "nchw" if shape[1] == 3 else "nhwc"
-    noted = re.findall(r"\d+", session.file.metadata.get("imgsz", ""))
+    noted = re.findall(r"\d+", session.file.metadata.get(SIZE_NOTE, ""))
     known = [int(side) for side in noted] if len(noted) == 2 else [DEFAULT_SIDE_PX] * 2
     height, width = (
         side if isinstance(side, int) else side_px or own

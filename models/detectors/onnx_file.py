@@ -18,6 +18,8 @@ from models.errors import ConfigError, Problem
 
 KNOWN_DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc"})
 """Operators that every build of ONNX Runtime carries."""
+SIZE_NOTE: Final = "imgsz"
+"""Under which exporters note, as a list, the height and width that sides left open are meant for."""
 DEPTH: Final = 32  # of graphs within graphs
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 EXTERNAL: Final = 1

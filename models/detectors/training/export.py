@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import onnx
@@ -13,10 +13,11 @@ import torch
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from models.detectors.onnx_file import SIZE_NOTE
 from models.detectors.training.network import STRIDES, Exported, Network
 from models.detectors.training.train import trained
 
-OPSET = 18
+OPSET: Final = 18
 
 
 def network_of(checkpoints: Sequence[Path], labels: tuple[str, ...]) -> Network:
@@ -54,6 +55,7 @@ def export(network: Network, size_px: int) -> onnx.ModelProto:
     model: onnx.ModelProto = program.model_proto
     strip(model)
     open_sides(model, size_px)
+    helper.set_model_props(model, {SIZE_NOTE: str([size_px, size_px])})
     onnx.checker.check_model(model, full_check=True)
     return model
 

@@ -17,6 +17,7 @@ from onnx import helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from models.detectors.onnx_file import SIZE_NOTE
 from models.detectors.training.rounding import Moments, round_weights
 from models.detectors.training.stem import feed_bytes, pack_stem
 
@@ -95,7 +96,8 @@ def quantize(prepared: onnx.ModelProto, canvases: Sequence[NDArray[np.uint8]], m
         )
         quantised = onnx.load(small)
     feed_bytes(quantised)
-    del quantised.metadata_props[:]
+    notes = {one.key: one.value for one in prepared.metadata_props}
+    helper.set_model_props(quantised, {SIZE_NOTE: notes[SIZE_NOTE]} if SIZE_NOTE in notes else {})
     return quantised
 
 

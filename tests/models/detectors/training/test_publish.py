@@ -14,7 +14,8 @@ import torch
 
 from models.detectors import load, read_manifest
 from models.detectors.evaluation import points
-from models.detectors.session import open_session
+from models.detectors.inspection import inspect
+from models.detectors.session import Options, open_session
 from models.detectors.training import publish as publishing
 from models.detectors.training.data import load_corpus
 from models.detectors.training.export import export, network_of
@@ -93,6 +94,9 @@ def test_a_checkpoint_becomes_a_sealed_detector_and_no_test_is_read(
         detector = load(path, precision=precision)
         assert detector.detect(np.zeros((40, 96, 3), np.uint8)) == []
         assert detector._view.session.inputs[0].shape == ("batch", 32, 64, 3)
+        found = inspect(path.with_name(manifest.network(precision).file), options=Options())
+        wanted = found.manifest.input
+        assert (found.family.family, wanted.height_px, wanted.width_px) == ("anchors", 64, 64)
 
 
 @pytest.mark.parametrize(("ap50", "opened"), [([0.6, 0.495], "int8"), ([0.6, 0.485], "fp32")])
