@@ -35,6 +35,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     train.add_argument("--threads", type=int, default=2, help="of the processor (default 2)")
     train.add_argument("--seed", type=int, default=20)
     train.add_argument("--start", type=Path, metavar="PT", help="checkpoint of the same detector to go on from")
+    train.add_argument(
+        "--calm", type=float, default=0.2, help="share of the budget, at its end, with few mosaics (0.2)"
+    )
     train.add_argument("--without", action="append", default=[], choices=PARTS, help="leave a part of the method out")
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
     train.set_defaults(run=run_train)
@@ -92,7 +95,7 @@ def run_train(args: argparse.Namespace) -> int:
     """Train, export the best checkpoint by validation, and fix its thresholds.
 
     Raises:
-        ConfigError: the extra `train` is not installed, or there is no budget.
+        ConfigError: the extra `train` is not installed, there is no budget, or a share is none.
         SourceError: the pictures cannot be read.
     """
     require("train")
@@ -102,6 +105,8 @@ def run_train(args: argparse.Namespace) -> int:
     if args.minutes <= 0 and args.pictures <= 0:
         remedy = "give --minutes or --pictures"
         raise ConfigError([Problem("gridwarden train", "--minutes", "there is no budget", remedy)])
+    if not 0 <= args.calm <= 1:
+        raise ConfigError([Problem("gridwarden train", "--calm", f"{args.calm} is no share", "give 0 to 1")])
     recipe, out = RECIPES[args.name], args.out or Path("runs") / args.name
     plan = Plan(
         minutes=args.minutes,
@@ -109,6 +114,7 @@ def run_train(args: argparse.Namespace) -> int:
         threads=args.threads,
         seed=args.seed,
         start=args.start,
+        calm_share=args.calm,
         without=frozenset(args.without),
     )
     best = train(recipe, args.data, out, plan, resume=args.resume)

@@ -108,3 +108,10 @@ def test_training_without_a_budget_is_refused(tmp_path: Path, monkeypatch: pytes
     args = parse("train", "fire_smoke", "--data", str(tmp_path), "--minutes", "0")
     with pytest.raises(ConfigError, match="there is no budget"):
         args.run(args)
+
+
+def test_a_share_that_is_none_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(commands.NEEDED, "train", ())
+    args = parse("train", "fire_smoke", "--data", str(tmp_path), "--calm", "20")
+    with pytest.raises(ConfigError, match=r"--calm: 20\.0 is no share; give 0 to 1"):
+        args.run(args)
