@@ -82,6 +82,7 @@ def describe(recipe: Recipe, network: Variant, parameters: int) -> Manifest:
         licence="Apache-2.0",
         thresholds={label: Threshold(hint=0.5, alarm=0.5) for label in labels},
         input=Input(height_px=recipe.size_px, width_px=recipe.size_px, multiple_px=STRIDES[-1]),
+        overlap=recipe.overlap,
         parameters=parameters,
     )
 

@@ -33,6 +33,8 @@ class Recipe:
             whoever drew it.
         held_out_percent: of the training pictures without fire, kept back to choose thresholds on.
         size_px: of the square input.
+        overlap: IoU above which the lower of two boxes of a label goes, in what is published. By validation: of .3
+            to .7, .5 draws fire and smoke as well as any (AP50) and splits them least (hit-AP); objects are best at .6.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Recipe:
     together: tuple[tuple[str, str], ...] = field(default=(("fire", "smoke"),))
     held_out_percent: int = 0
     size_px: int = 320
+    overlap: float = 0.6
 
     @property
     def sees_fire(self) -> bool:
@@ -65,7 +68,7 @@ RECIPES: Final = MappingProxyType(
     {
         recipe.name: recipe
         for recipe in (
-            Recipe("fire_smoke", FIRE_SMOKE, _mixed(0.6), others=0.02, held_out_percent=25),
+            Recipe("fire_smoke", FIRE_SMOKE, _mixed(0.6), others=0.02, held_out_percent=33, overlap=0.5),
             Recipe("street_order", STREET, STREET_SHARES),
         )
     }
