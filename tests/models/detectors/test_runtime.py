@@ -211,6 +211,13 @@ def test_a_picture_gets_no_more_of_the_input_than_it_covers(
     assert (cut._view.canvas.tensor == square._view.canvas.tensor[:, : sides[0], : sides[1]]).all()
 
 
+def test_what_ships_reads_no_more_of_a_frame_than_it_covers() -> None:
+    detector = load("fire_smoke")
+    assert list(detector._views) == [(192, 320)], "what most cameras give is there before the first frame"
+    detector.detect(picture(1080, 1920, 3))
+    assert list(detector._views) == [(192, 320)]
+
+
 def test_each_shape_is_opened_once_and_shared(tmp_path: Path) -> None:
     path = write_detector(tmp_path, fixed({"boxes": BOXES, "scores": SCORES}, OPEN), input=Input(multiple_px=32))
     one, other = load(path), load(path)

@@ -64,9 +64,10 @@ def test_the_packed_first_layer_computes_what_the_plain_one_does(tmp_path: Path)
     assert {one.name for one in model.graph.initializer}.isdisjoint({"scale", "w", "b"})
 
 
-def test_the_shipped_network_says_the_same_when_packed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("height", [192, 320])
+def test_the_shipped_network_says_the_same_when_packed(height: int, tmp_path: Path) -> None:
     content = (ZOO / "fire_smoke.onnx").read_bytes()
-    picture = np.random.default_rng(1).integers(0, 256, (1, 320, 320, 3), np.uint8)
+    picture = np.random.default_rng(1).integers(0, 256, (1, height, 320, 3), np.uint8)
     model = onnx.load_from_string(content)
     before = run(model, tmp_path, picture)
     pack_stem(model)
