@@ -38,7 +38,7 @@ class Counted:
 
 def pictures(count: int) -> list[np.ndarray]:
     rng = np.random.default_rng(11)
-    return [rng.integers(0, 256, (1, 320, 320, 3), np.uint8) for _ in range(count)]
+    return [rng.integers(0, 256, (1, 192, 320, 3), np.uint8) for _ in range(count)]
 
 
 @pytest.fixture(scope="module", params=["fp32", "int8"])
